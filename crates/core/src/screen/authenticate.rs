@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Step 2: who signed, and is this what was signed? The header is parsed only afterwards.
+
+use sha2::{Digest, Sha256};
+
+use super::decode::{Decoded, Frame, SignatureBlock};
+use crate::bundle::Key;
+use crate::delivery::Delivery;
+use crate::evidence::proof::root_from_inclusion;
+use crate::failure::{Refusal, require};
+use crate::header::{self, Header};
+use crate::keys::{Algorithm, BATCH_TYPE, HEADER_TYPE, body_digest, message_id, pae};
+use crate::reason::Reason;
+use crate::snapshot::Snapshot;
+use crate::text::from_b64u;
+
+/// A message whose exact bytes one of our keys signed.
+#[derive(Debug)]
+pub struct Authenticated<'d> {
+    pub(super) delivery: &'d Delivery,
+    pub(super) header: Header<'d>,
+    pub(super) message_id: [u8; 32],
+    /// Every known key that signed; all of them verified.
+    pub(super) signers: Vec<&'d Key>,
+}
+
+/// Checks the signature over the exact header bytes, parses the header, checks the body's digest.
+///
+/// # Errors
+/// `E201_UNSIGNED`, `E202_UNKNOWN_KEY`, `E203_PROVENANCE`, `E205_BAD_SIGNATURE`,
+/// `E110_UNSUPPORTED`, `E111_MALFORMED`, `E210_BODY_DIGEST`.
+pub fn authenticate<'d>(
+    decoded: Decoded<'d>,
+    snapshot: &'d Snapshot,
+) -> Result<Authenticated<'d>, Refusal> {
+    let Decoded { delivery, signed } = decoded;
+    let Some(frame) = signed else {
+        return Err(Refusal::new(Reason::Unsigned, "there is no signature on this message"));
+    };
+    let signers = verify(&frame, snapshot)?;
+    provenance(&signers, delivery, snapshot)?;
+    let header = header::parse(frame.h)?;
+    body(&header, delivery, frame.salt.as_ref())?;
+    Ok(Authenticated { delivery, message_id: message_id(frame.h.as_bytes()), header, signers })
+}
+
+// Unknown keys are passed over; a known key whose signature fails refuses the message, or an
+// attacker could pair a stolen signature with one of his own.
+fn verify<'s>(frame: &Frame<'_>, snapshot: &'s Snapshot) -> Result<Vec<&'s Key>, Refusal> {
+    let h = frame.h.as_bytes();
+    let mut signers = Vec::with_capacity(1);
+    match &frame.signature {
+        SignatureBlock::Plain(signatures) => {
+            let signed = pae(HEADER_TYPE, h);
+            for (kid, signature) in signatures {
+                let Some(key) = snapshot.keys.get(kid) else { continue };
+                check(key, &signed, signature)?;
+                signers.push(key);
+            }
+        }
+        SignatureBlock::Batch { kid, signature, size, index, proof } => {
+            if let Some(key) = snapshot.keys.get(kid) {
+                let root = batch_root(h, *size, *index, proof)?;
+                let mut batch = size.to_be_bytes().to_vec();
+                batch.extend_from_slice(&root);
+                check(key, &pae(BATCH_TYPE, &batch), signature)?;
+                signers.push(key);
+            }
+        }
+    }
+    require(!signers.is_empty(), Reason::UnknownKey, || {
+        "no key of the trust bundle made a signature on this message".into()
+    })?;
+    Ok(signers)
+}
+
+fn check(key: &Key, signed: &[u8], signature: &str) -> Result<(), Refusal> {
+    let Some(verifier) = &key.verifier else {
+        let detail = format!("key {} is a shared secret that is not in `keys/` here", key.kid);
+        return Err(Refusal::new(Reason::UnknownKey, detail));
+    };
+    let verified = match key.algorithm {
+        Algorithm::Ed25519 => {
+            from_b64u::<64>(signature).is_some_and(|bytes| verifier.verify(signed, &bytes))
+        }
+        Algorithm::HmacSha256 => {
+            from_b64u::<32>(signature).is_some_and(|bytes| verifier.verify(signed, &bytes))
+        }
+    };
+    require(verified, Reason::BadSignature, || {
+        format!("the signature of key {} ({}) does not verify", key.kid, key.principal)
+    })
+}
+
+fn batch_root(h: &[u8], size: u64, index: u64, proof: &str) -> Result<[u8; 32], Refusal> {
+    let bad = |what: &str| Refusal::new(Reason::BadSignature, format!("the batch proof {what}"));
+    let hashes: Option<Vec<[u8; 32]>> = match proof {
+        "" => Some(Vec::new()),
+        list => proof_hashes(list),
+    };
+    let hashes = hashes.ok_or_else(|| bad("is not base64url of whole hashes"))?;
+    let mut leaf = Sha256::new();
+    leaf.update([0]);
+    leaf.update(h);
+    root_from_inclusion(index, size, &leaf.finalize().into(), &hashes)
+        .ok_or_else(|| bad("does not fit the batch's size"))
+}
+
+fn proof_hashes(list: &str) -> Option<Vec<[u8; 32]>> {
+    use base64::Engine;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(list).ok()?;
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    rest.is_empty().then(|| hashes.to_vec())
+}
+
+// Every holder of a shared key can forge; a stream must have said that it accepts that.
+fn provenance(
+    signers: &[&Key],
+    delivery: &Delivery,
+    snapshot: &Snapshot,
+) -> Result<(), Refusal> {
+    let stream = snapshot.policy.streams.get(&delivery.stream);
+    let shared_allowed = stream.is_some_and(|stream| stream.shared_keys);
+    let exclusive = signers.iter().any(|key| key.algorithm != Algorithm::HmacSha256);
+    require(exclusive || shared_allowed, Reason::Provenance, || {
+        "signed with a shared key; the stream wants the producer's own (`shared_keys: true`)".into()
+    })
+}
+
+fn body(
+    header: &Header<'_>,
+    delivery: &Delivery,
+    salt: Option<&[u8; 16]>,
+) -> Result<(), Refusal> {
+    let body = delivery.body.as_deref();
+    let length = body.map(|body| body.len() as u64);
+    require(length == header.bl, Reason::BodyDigest, || {
+        format!("the body has {length:?} bytes, {:?} were signed", header.bl)
+    })?;
+    require(body_digest(body, salt) == header.bd, Reason::BodyDigest, || {
+        "the body's digest is not the signed one".into()
+    })
+}
