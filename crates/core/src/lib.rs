@@ -19,7 +19,10 @@ pub mod snapshot;
 pub mod bundle;
 pub mod policy;
 
+pub mod evidence;
 pub mod failure;
+pub mod json;
+pub mod schema;
 pub mod reason;
 pub mod text;
 pub mod time;
