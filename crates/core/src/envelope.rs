@@ -76,7 +76,9 @@ impl Envelope<'_, '_> {
 }
 
 fn required(object: &Object<'_>, name: &str, ok: impl Fn(&str) -> bool) -> Result<(), Refusal> {
-    require(object.get(name).is_some(), Reason::EnvelopeInvalid, || format!("`{name}` is missing"))?;
+    require(object.get(name).is_some(), Reason::EnvelopeInvalid, || {
+        format!("`{name}` is missing")
+    })?;
     optional(object, name, ok)
 }
 

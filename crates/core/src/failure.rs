@@ -131,11 +131,7 @@ pub struct Misuse {
 
 impl Misuse {
     /// What is wrong, where, and what to do.
-    pub fn new(
-        what: impl Into<String>,
-        at: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Misuse {
+    pub fn new(what: impl Into<String>, at: impl Into<String>, fix: impl Into<String>) -> Misuse {
         Misuse { what: what.into(), at: at.into(), fix: fix.into() }
     }
 }

@@ -223,9 +223,8 @@ impl<'h> Members<'h> {
             })?;
         }
         let kind = self.required("kind", |_| true)?;
-        let kind = Kind::parse(&kind).ok_or_else(|| {
-            Refusal::new(Reason::Unsupported, "`kind` is not one of version 1")
-        })?;
+        let kind = Kind::parse(&kind)
+            .ok_or_else(|| Refusal::new(Reason::Unsupported, "`kind` is not one of version 1"))?;
         let header = Header {
             kind,
             id: self.required("id", text::is_event_id)?,
@@ -258,11 +257,7 @@ impl<'h> Members<'h> {
         Ok(header)
     }
 
-    fn required(
-        &mut self,
-        name: &str,
-        ok: impl Fn(&str) -> bool,
-    ) -> Result<Cow<'h, str>, Refusal> {
+    fn required(&mut self, name: &str, ok: impl Fn(&str) -> bool) -> Result<Cow<'h, str>, Refusal> {
         self.optional(name, ok)?.ok_or_else(|| missing(name))
     }
 

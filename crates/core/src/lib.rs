@@ -5,25 +5,26 @@
 //! are arguments. Read in this order: [`delivery`], [`screen`], [`order`], [`admitted`].
 
 pub mod delivery;
-pub mod envelope;
-pub mod header;
-pub mod keys;
 pub mod screen;
 pub mod claim;
 pub mod order;
 pub mod admitted;
-pub mod seal;
 pub mod record;
+pub mod seal;
+
+pub mod header;
+pub mod envelope;
+pub mod keys;
+pub mod json;
+pub mod schema;
+pub mod evidence;
 
 pub mod snapshot;
 pub mod bundle;
 pub mod policy;
 
-pub mod evidence;
-pub mod failure;
-pub mod json;
-pub mod schema;
 pub mod reason;
+pub mod failure;
 pub mod text;
 pub mod time;
 

@@ -9,15 +9,17 @@ use crate::failure::Refusal;
 use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
-mod authenticate;
-mod authorize;
 mod decode;
+mod authenticate;
 mod freshness;
-mod validate;
+pub(crate) mod authorize;
+pub(crate) mod validate;
 
 pub use authenticate::{Authenticated, authenticate};
 pub use authorize::{Authorized, authorize};
-pub use decode::{BODY_BYTES_MAX, Decoded, FIELDS_BYTES_MAX, FIELDS_MAX, decode};
+pub use decode::{
+    BATCH_MAX, BODY_BYTES_MAX, Decoded, FIELDS_BYTES_MAX, FIELDS_MAX, SIGNATURES_MAX, decode,
+};
 pub use freshness::{Lateness, Timely, freshness};
 pub use validate::{Validated, unsafe_format, validate};
 

@@ -54,9 +54,9 @@ pub fn is_dotted(text: &str) -> bool {
 pub fn is_content_type(text: &str) -> bool {
     let token = |part: &str| {
         !part.is_empty()
-            && part.bytes().all(|b| {
-                b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$&-^_.+".contains(&b)
-            })
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$&-^_.+".contains(&b))
     };
     text.len() <= 128 && text.split_once('/').is_some_and(|(kind, sub)| token(kind) && token(sub))
 }
@@ -66,8 +66,7 @@ pub fn is_content_type(text: &str) -> bool {
 /// (W3C Trace Context, section 3.2).
 pub fn is_traceparent(text: &str) -> bool {
     let hex = |part: &str, len: usize| {
-        part.len() == len
-            && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        part.len() == len && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
     let some_bit = |part: &str| part.bytes().any(|b| b != b'0');
     let mut parts = text.split('-');

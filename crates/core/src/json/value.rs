@@ -224,3 +224,11 @@ fn repeated_among_few(members: &[Member<'_>]) -> Option<usize> {
         before.any(|earlier| earlier.name == member.name).then_some(member.span.start)
     })
 }
+
+impl<'b> IntoIterator for Object<'b> {
+    type Item = Member<'b>;
+    type IntoIter = std::vec::IntoIter<Member<'b>>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.members.into_iter()
+    }
+}

@@ -193,7 +193,11 @@ fn times(file: &TimesFile) -> Result<Times, Misuse> {
         }),
     };
     Ok(Times {
-        publish_within_ms: read(&file.publish_within, "publish_within", standard.publish_within_ms)?,
+        publish_within_ms: read(
+            &file.publish_within,
+            "publish_within",
+            standard.publish_within_ms,
+        )?,
         retention_ms: read(&file.retention, "retention", standard.retention_ms)?,
         keep_ms: read(&file.keep, "keep", standard.keep_ms)?,
         retries_ms: read(&file.retries, "retries", standard.retries_ms)?,
@@ -232,8 +236,10 @@ fn every_name_is_defined(policy: &Policy) -> Result<(), Misuse> {
                 None => defined(format!("{at}.owner"), owner)?,
                 Some(role) => {
                     let held = policy.services.values().any(|s| s.role.as_deref() == Some(role));
-                    let what = format!("names role `{}`, which no service has", role.escape_default());
-                    held.then_some(()).ok_or_else(|| wrong(&at, &what, "give a service the role"))?;
+                    let what =
+                        format!("names role `{}`, which no service has", role.escape_default());
+                    held.then_some(())
+                        .ok_or_else(|| wrong(&at, &what, "give a service the role"))?;
                 }
             }
         }
@@ -256,7 +262,8 @@ fn name(at: &str, text: &str, ok: fn(&str) -> bool) -> Result<(), Misuse> {
 }
 
 fn wrong(member: &str, what: &str, fix: &str) -> Misuse {
-    let at = if member.is_empty() { "policy.yaml".into() } else { format!("policy.yaml, {member}") };
+    let at =
+        if member.is_empty() { "policy.yaml".into() } else { format!("policy.yaml, {member}") };
     Misuse::new(what, at, fix)
 }
 

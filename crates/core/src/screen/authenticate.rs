@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Step 2: who signed, and is this what was signed? The header is parsed only afterwards.
 
-use sha2::{Digest, Sha256};
-
 use super::decode::{Decoded, Frame, SignatureBlock};
 use crate::bundle::Key;
 use crate::delivery::Delivery;
+use crate::evidence::leaf_hash;
 use crate::evidence::proof::root_from_inclusion;
 use crate::failure::{Refusal, require};
 use crate::header::{self, Header};
@@ -99,11 +98,8 @@ fn batch_root(h: &[u8], size: u64, index: u64, proof: &str) -> Result<[u8; 32], 
         list => proof_hashes(list),
     };
     let hashes = hashes.ok_or_else(|| bad("is not base64url of whole hashes"))?;
-    let mut leaf = Sha256::new();
-    leaf.update([0]);
-    leaf.update(h);
-    root_from_inclusion(index, size, &leaf.finalize().into(), &hashes)
-        .ok_or_else(|| bad("does not fit the batch's size"))
+    root_from_inclusion(&leaf_hash(h), index, size, &hashes)
+        .map_err(|_| bad("does not fit the batch's size"))
 }
 
 fn proof_hashes(list: &str) -> Option<Vec<[u8; 32]>> {
@@ -114,11 +110,7 @@ fn proof_hashes(list: &str) -> Option<Vec<[u8; 32]>> {
 }
 
 // Every holder of a shared key can forge; a stream must have said that it accepts that.
-fn provenance(
-    signers: &[&Key],
-    delivery: &Delivery,
-    snapshot: &Snapshot,
-) -> Result<(), Refusal> {
+fn provenance(signers: &[&Key], delivery: &Delivery, snapshot: &Snapshot) -> Result<(), Refusal> {
     let stream = snapshot.policy.streams.get(&delivery.stream);
     let shared_allowed = stream.is_some_and(|stream| stream.shared_keys);
     let exclusive = signers.iter().any(|key| key.algorithm != Algorithm::HmacSha256);
@@ -127,11 +119,7 @@ fn provenance(
     })
 }
 
-fn body(
-    header: &Header<'_>,
-    delivery: &Delivery,
-    salt: Option<&[u8; 16]>,
-) -> Result<(), Refusal> {
+fn body(header: &Header<'_>, delivery: &Delivery, salt: Option<&[u8; 16]>) -> Result<(), Refusal> {
     let body = delivery.body.as_deref();
     let length = body.map(|body| body.len() as u64);
     require(length == header.bl, Reason::BodyDigest, || {

@@ -58,9 +58,10 @@ pub fn authorize<'d>(
 
 /// A stream that nobody wrote down does not exist.
 pub(crate) fn granted_stream<'p>(policy: &'p Policy, name: &str) -> Result<&'p Stream, Refusal> {
-    policy.streams.get(name).ok_or_else(|| {
-        Refusal::new(Reason::Grant, format!("stream `{name}` is not in the policy"))
-    })
+    policy
+        .streams
+        .get(name)
+        .ok_or_else(|| Refusal::new(Reason::Grant, format!("stream `{name}` is not in the policy")))
 }
 
 fn producer<'k>(

@@ -87,8 +87,8 @@ fn key_valid_then(
         })?;
     }
     let at = appended.at().unwrap_or(signed);
-    let valid = key.not_before <= at + times.skew_ms
-        && at <= key.sign_until + times.publish_within_ms;
+    let valid =
+        key.not_before <= at + times.skew_ms && at <= key.sign_until + times.publish_within_ms;
     require(valid, Reason::KeyNotValidThen, || {
         format!("key {} signs from {} until {}", key.kid, key.not_before, key.sign_until)
     })

@@ -124,7 +124,7 @@ fn key_field(header: &Header<'_>, stream: &Stream, payload: &Value<'_>) -> Resul
 pub(crate) fn key_text<'v>(payload: &'v Value<'_>, member: &str) -> Option<&'v str> {
     match payload.as_object()?.get(member)? {
         Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.as_text()),
+        Value::Number(number) => Some(number.text()),
         _ => None,
     }
 }
