@@ -1,1 +1,24 @@
-//! placeholder
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Publish and consume messages that are provably from the service they name, meant for the
+//! stream they arrived on, handled once and in order.
+//!
+//! A message's path is [`receive`]: read it first. What a broker or a store owes is in [`ports`].
+
+pub mod ports;
+pub mod receive;
+pub mod handler;
+pub mod consumer;
+pub mod publisher;
+pub mod snapshots;
+pub mod signals;
+pub mod clock;
+
+pub use chancery_core as core;
+pub use chancery_core::{Admitted, Delivery, Fault, Misuse, Reason, Refusal, Snapshot, Timestamp};
+pub use clock::{Clock, SystemClock};
+pub use consumer::{Consumer, Settings, Summary};
+pub use handler::{Handler, Outcome};
+pub use ports::{Begun, Kept, Known, Ledger, Sink, Source, Unit};
+pub use publisher::{Event, PublishError, Published, Publisher};
+pub use signals::Signals;
+pub use snapshots::Snapshots;

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs the path for one group of one stream, until told to stop.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_core::record::{Decider, Record, RecordKind};
+use chancery_core::{Fault, Misuse, Reader, Snapshot};
+use serde::de::DeserializeOwned;
+
+use crate::clock::Clock;
+use crate::handler::Handler;
+use crate::ports::{Ledger, Source, Unit};
+use crate::receive::{Receiver, Settle, Settled, receive};
+use crate::signals::Signals;
+use crate::snapshots::Snapshots;
+
+/// How a consumer runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Messages taken from the broker at once.
+    pub batch_max: usize,
+    /// Failed attempts before a message is parked.
+    pub attempts_max: u32,
+    /// Longest time a handler may take.
+    pub handler_timeout: Duration,
+    /// Longest wait for the broker before kept messages are looked at again.
+    pub poll: Duration,
+    /// Stop after this many messages were handled.
+    pub handled_max: Option<u64>,
+    /// Stop after this long without a message.
+    pub idle_exit: Option<Duration>,
+    /// Version of the software, for the evidence.
+    pub build: String,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            batch_max: 64,
+            attempts_max: 5,
+            handler_timeout: Duration::from_secs(30),
+            poll: Duration::from_millis(500),
+            handled_max: None,
+            idle_exit: None,
+            build: concat!("chancery ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// What a consumer did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Messages whose handler ran and whose effect is committed.
+    pub handled: u64,
+    /// Messages that were set aside or skipped.
+    pub refused: u64,
+}
+
+/// One group's consumer of one stream.
+pub struct Consumer<S, L> {
+    source: S,
+    ledger: L,
+    snapshots: Snapshots,
+    clock: Arc<dyn Clock>,
+    signals: Signals,
+    stream: String,
+    reader: Reader,
+    settings: Settings,
+}
+
+impl<S: Source, L: Ledger> Consumer<S, L> {
+    /// A consumer of `stream` as `reader`, whose source reads that stream for that group.
+    ///
+    /// # Errors
+    /// Misuse if the policy does not know the stream, or does not let the reader handle it.
+    pub fn new(
+        source: S,
+        ledger: L,
+        snapshots: Snapshots,
+        stream: &str,
+        reader: Reader,
+    ) -> Result<Consumer<S, L>, Misuse> {
+        may_handle(&snapshots.current(), stream, &reader)?;
+        Ok(Consumer {
+            source,
+            ledger,
+            snapshots,
+            clock: Arc::new(crate::clock::SystemClock),
+            signals: Signals::default(),
+            stream: stream.to_owned(),
+            reader,
+            settings: Settings::default(),
+        })
+    }
+
+    /// Runs by another clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Counts into these signals.
+    pub fn signals(mut self, signals: Signals) -> Self {
+        self.signals = signals;
+        self
+    }
+
+    /// Runs with these settings.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Handles messages until `stop` is ready, the settings say so, or a fault. The message in
+    /// hand is finished first; others go back to the broker.
+    ///
+    /// # Errors
+    /// A fault is ours; no message is lost by it.
+    pub async fn run<E, H>(
+        &mut self,
+        handler: &H,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Summary, Fault>
+    where
+        E: DeserializeOwned + Send + Sync,
+        H: Handler<E, <L::Unit as Unit>::Lent>,
+    {
+        tokio::pin!(stop);
+        let decider = Decider {
+            group: self.reader.group.clone(),
+            service: self.reader.service.clone(),
+            build: self.settings.build.clone(),
+        };
+        let mut run = Run { summary: Summary::default(), idle: Duration::ZERO, judged: None };
+        loop {
+            let snapshot = self.usable_snapshot().await?;
+            if run.judged != Some(snapshot.digest) {
+                self.note_snapshot(&decider, &snapshot).await?;
+                run.judged = Some(snapshot.digest);
+            }
+            self.judge_again::<E, H>(handler, &decider, &snapshot, &mut run).await?;
+            if self.finished(&run) {
+                return Ok(run.summary);
+            }
+            let batch = tokio::select! {
+                biased;
+                () = &mut stop => return Ok(run.summary),
+                batch = self.source.receive(self.batch_max(&run), self.settings.poll) => batch?,
+            };
+            run.idle =
+                if batch.is_empty() { run.idle + self.settings.poll } else { Duration::ZERO };
+            self.handle_batch::<E, H>(handler, &decider, &snapshot, batch, &mut run).await?;
+        }
+    }
+
+    async fn handle_batch<E, H>(
+        &mut self,
+        handler: &H,
+        decider: &Decider,
+        snapshot: &Snapshot,
+        batch: Vec<(chancery_core::Delivery, S::Receipt)>,
+        run: &mut Run,
+    ) -> Result<(), Fault>
+    where
+        E: DeserializeOwned + Send + Sync,
+        H: Handler<E, <L::Unit as Unit>::Lent>,
+    {
+        // Once a message of a key goes back, the later ones of that key go back with it.
+        let mut waiting = BTreeSet::new();
+        for (delivery, receipt) in batch {
+            let key = delivery.key.clone();
+            if run.done_enough(&self.settings) || key.as_ref().is_some_and(|k| waiting.contains(k))
+            {
+                self.source.give_back(receipt, Duration::ZERO).await?;
+                continue;
+            }
+            let with = self.receiver(handler, decider);
+            let now = self.clock.now();
+            match receive::<E, L, H>(&delivery, snapshot, &with, now).await? {
+                Settle::Acknowledge(settled) => {
+                    run.count(settled);
+                    self.source.acknowledge(receipt).await?;
+                }
+                Settle::GiveBack(delay) => {
+                    waiting.extend(key);
+                    self.source.give_back(receipt, delay).await?;
+                }
+                Settle::Leave => self.source.give_back(receipt, self.settings.poll).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges kept messages again: those whose snapshot has changed, those whose turn has come,
+    /// those that an operator released.
+    async fn judge_again<E, H>(
+        &mut self,
+        handler: &H,
+        decider: &Decider,
+        snapshot: &Snapshot,
+        run: &mut Run,
+    ) -> Result<(), Fault>
+    where
+        E: DeserializeOwned + Send + Sync,
+        H: Handler<E, <L::Unit as Unit>::Lent>,
+    {
+        let mut after = i64::MIN;
+        while !run.done_enough(&self.settings) {
+            let (group, digest) = (&self.reader.group, &snapshot.digest);
+            let again = self.ledger.to_judge_again(group, &self.stream, digest, after, 64).await?;
+            let Some(last) = again.last() else { return Ok(()) };
+            after = last.row;
+            for kept in again {
+                let with = self.receiver(handler, decider);
+                let now = self.clock.now();
+                let settle = receive::<E, L, H>(&kept.delivery, snapshot, &with, now).await?;
+                if let Settle::Acknowledge(Settled::Done) = settle {
+                    run.count(Settled::Done);
+                    after = i64::MIN;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receiver<'c, H>(&'c self, handler: &'c H, decider: &'c Decider) -> Receiver<'c, L, H> {
+        Receiver {
+            ledger: &self.ledger,
+            handler,
+            reader: &self.reader,
+            decider,
+            signals: &self.signals,
+            attempts_max: self.settings.attempts_max,
+            handler_timeout: self.settings.handler_timeout,
+        }
+    }
+
+    async fn usable_snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
+        let snapshot = self.snapshots.current();
+        let highest = self.ledger.raise_bundle_version(snapshot.bundle_version).await?;
+        snapshot.usable(self.clock.now(), highest)?;
+        Ok(snapshot)
+    }
+
+    async fn note_snapshot(&self, decider: &Decider, snapshot: &Snapshot) -> Result<(), Fault> {
+        let now = self.clock.now();
+        self.ledger.note(Record::new(RecordKind::Snapshot, decider, &snapshot.digest, now)).await
+    }
+
+    fn batch_max(&self, run: &Run) -> usize {
+        let left = self.settings.handled_max.map(|max| max.saturating_sub(run.summary.handled));
+        let left = left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        self.settings.batch_max.min(left).max(1)
+    }
+
+    fn finished(&self, run: &Run) -> bool {
+        let idle = self.settings.idle_exit.is_some_and(|limit| run.idle >= limit);
+        idle || run.done_enough(&self.settings)
+    }
+}
+
+struct Run {
+    summary: Summary,
+    idle: Duration,
+    judged: Option<[u8; 32]>,
+}
+
+impl Run {
+    fn count(&mut self, settled: Settled) {
+        match settled {
+            Settled::Done => self.summary.handled += 1,
+            Settled::Refused(_) => self.summary.refused += 1,
+        }
+    }
+
+    fn done_enough(&self, settings: &Settings) -> bool {
+        settings.handled_max.is_some_and(|max| self.summary.handled >= max)
+    }
+}
+
+fn may_handle(snapshot: &Snapshot, stream: &str, reader: &Reader) -> Result<(), Misuse> {
+    let policy = &snapshot.policy;
+    let Some(rules) = policy.streams.get(stream) else {
+        let what = format!("stream `{}` is not in the policy", stream.escape_default());
+        return Err(Misuse::new(
+            what,
+            "policy.yaml, streams",
+            "write it down, or correct the name",
+        ));
+    };
+    if policy.may_handle(&reader.service, &reader.group, rules) {
+        return Ok(());
+    }
+    let handlers: Vec<String> =
+        rules.handled_by.iter().map(|(group, service)| format!("{group}: {service}")).collect();
+    Err(Misuse::new(
+        format!("`{}` may not handle it as group `{}`", reader.service, reader.group),
+        format!("policy.yaml, streams.{stream}.handled_by"),
+        format!("it says {{{}}}; add the group, or name one of these", handlers.join(", ")),
+    ))
+}

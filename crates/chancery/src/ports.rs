@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the path needs from a broker and from a store, in words that implementations must keep.
+//! `chancery-testkit` has the suite that judges them.
+
+use std::future::Future;
+use std::time::Duration;
+
+use chancery_core::claim::ClaimRequest;
+use chancery_core::order::KeyState;
+use chancery_core::record::Record;
+use chancery_core::seal::Sealed;
+use chancery_core::{Delivery, Fault, Refusal, Timestamp};
+
+/// One group's share of one stream on a broker.
+///
+/// A message that was received and neither acknowledged nor returned comes again after the
+/// receiver dies or its lease ends. Messages of one record key are never in the hands of two
+/// receivers of a group at once, and come in the order in which they were appended.
+pub trait Source: Send + 'static {
+    /// What settles one received message.
+    type Receipt: Send + 'static;
+
+    /// Waits up to `wait` for messages and takes at most `max`. Empty: nothing came in time.
+    fn receive(
+        &mut self,
+        max: usize,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Vec<(Delivery, Self::Receipt)>, Fault>> + Send;
+
+    /// Durable once it returns: the message does not come again to this group.
+    fn acknowledge(
+        &mut self,
+        receipt: Self::Receipt,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Gives the message back, to come again after `delay`. Not a failure of the message: it must
+    /// not move it towards any dead-letter queue.
+    fn give_back(
+        &mut self,
+        receipt: Self::Receipt,
+        delay: Duration,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// Where signed messages are appended.
+pub trait Sink: Send + Sync + 'static {
+    /// Appends messages in order. Durable once it returns; gives each one's position. On a fault
+    /// any prefix may have been appended: appending again is safe, consumers skip the copies.
+    fn append(
+        &self,
+        messages: &[Sealed],
+    ) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
+}
+
+/// What was already done, per group, and what was set aside.
+///
+/// Every method is atomic and durable once it returns `Ok`. Any number of processes share one
+/// ledger.
+pub trait Ledger: Send + Sync + 'static {
+    /// One message's claim, effect, outcome and evidence.
+    type Unit: Unit;
+
+    /// Claims an event, or says what is known of it. A claim whose owner has died is over.
+    fn begin(
+        &self,
+        ask: &ClaimRequest,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Begun<Self::Unit>, Fault>> + Send;
+
+    /// Sets a message aside, whole, with its evidence, and ends its claim. Setting the same
+    /// message aside again only updates why.
+    fn keep(
+        &self,
+        kept: &Kept<'_>,
+        record: Record,
+    ) -> impl Future<Output = Result<Stored, Fault>> + Send;
+
+    /// Counts a failed attempt and ends the claim; gives the attempts so far.
+    fn failed(
+        &self,
+        ask: &ClaimRequest,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u32, Fault>> + Send;
+
+    /// Enters a record that belongs to no unit.
+    fn note(&self, record: Record) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Messages of a group that should be judged again, oldest first, after this row: held ones
+    /// whose snapshot is not `snapshot`; ones that wait for an earlier version and whose turn it
+    /// is; parked ones that an operator released.
+    fn to_judge_again(
+        &self,
+        group: &str,
+        stream: &str,
+        snapshot: &[u8; 32],
+        after: i64,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<KeptMessage>, Fault>> + Send;
+
+    /// Highest bundle version ever used with this ledger; raised to `version` if that is higher.
+    fn raise_bundle_version(&self, version: u64)
+    -> impl Future<Output = Result<u64, Fault>> + Send;
+}
+
+/// One message's claim, effect, outcome and evidence. Dropping it undoes everything.
+pub trait Unit: Send + 'static {
+    /// What a handler is lent: an open transaction, or a lease.
+    type Lent: Send;
+
+    /// What the ledger knows of the event and its key, read inside the unit.
+    fn key_state(&self) -> &KeyState;
+
+    /// Lends the unit to the handler.
+    fn lend(&mut self) -> &mut Self::Lent;
+
+    /// Commits claim, effect, outcome and evidence together.
+    ///
+    /// # Errors
+    /// A fault: then nothing was committed.
+    fn finish(self, record: Record) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub enum Begun<U> {
+    /// The event is this unit's until it is finished or dropped.
+    Run(U),
+    /// It may not run now.
+    Known(Known),
+}
+
+/// Why an event may not run now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Its effect is committed, with the same content.
+    Done {
+        /// The message whose effect it was.
+        message_id: [u8; 32],
+        /// Where that message was.
+        position: String,
+    },
+    /// The id was seen with other content; that one stands.
+    Equivocal {
+        /// The message that stands.
+        message_id: [u8; 32],
+    },
+    /// Another owner has it; it may be tried again after this many milliseconds.
+    Busy {
+        /// Milliseconds until its lease ends.
+        retry_in_ms: i64,
+    },
+    /// It failed or killed its handler too often.
+    Exhausted {
+        /// Failed attempts.
+        attempts: u32,
+        /// Owners that died with it in hand.
+        deaths: u32,
+    },
+}
+
+/// A message to set aside.
+#[derive(Debug)]
+pub struct Kept<'m> {
+    /// The group that refused it.
+    pub group: &'m str,
+    /// The whole message.
+    pub delivery: &'m Delivery,
+    /// Why.
+    pub refusal: &'m Refusal,
+    /// Its claim, if it got that far; then it is authentic.
+    pub ask: Option<&'m ClaimRequest>,
+    /// What it was judged against.
+    pub snapshot: &'m [u8; 32],
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of a message to set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is kept; the broker's copy may go.
+    Kept,
+    /// Its bucket is full; the broker must keep it.
+    OverQuota,
+}
+
+/// A message that was set aside.
+#[derive(Clone, Debug)]
+pub struct KeptMessage {
+    /// Its row.
+    pub row: i64,
+    /// The whole message, with its first append time.
+    pub delivery: Delivery,
+}

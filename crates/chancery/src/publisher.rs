@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Signs and appends, refusing what no reader could admit.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chancery_core::keys::Secret;
+use chancery_core::seal::{Draft, Sealed, Stamp, seal};
+use chancery_core::{Fault, Misuse, Refusal, Timestamp};
+
+use crate::clock::{Clock, SystemClock};
+use crate::ports::Sink;
+use crate::snapshots::Snapshots;
+
+pub use chancery_core::seal::Content;
+
+/// A draft under the name that users know it by.
+pub type Event = Draft;
+
+/// A service's publisher. Cheap to share behind an [`Arc`].
+pub struct Publisher<K> {
+    sink: K,
+    snapshots: Snapshots,
+    service: String,
+    secret: Secret,
+    clock: Arc<dyn Clock>,
+    lane: [u8; 16],
+    sequences: Mutex<BTreeMap<String, u64>>,
+}
+
+/// One appended message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The event id.
+    pub event_id: String,
+    /// The universal reference.
+    pub message_id: [u8; 32],
+    /// Where the broker keeps it.
+    pub position: String,
+}
+
+/// Why a message was not published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// No reader could admit it; nothing was sent.
+    Refused(Refusal),
+    /// The broker failed; it may or may not have been appended. Publish it again with the same
+    /// id: readers skip the copy.
+    Fault(Fault),
+}
+
+impl<K: Sink> Publisher<K> {
+    /// A publisher for `service`. `lane` is 16 random bytes, new at each start.
+    ///
+    /// # Errors
+    /// Misuse if the bundle does not know the key as this service's, or it may not sign now.
+    pub fn new(
+        sink: K,
+        snapshots: Snapshots,
+        service: &str,
+        secret: Secret,
+        lane: [u8; 16],
+    ) -> Result<Publisher<K>, Misuse> {
+        let publisher = Publisher {
+            sink,
+            snapshots,
+            service: service.to_owned(),
+            secret,
+            clock: Arc::new(SystemClock),
+            lane,
+            sequences: Mutex::default(),
+        };
+        publisher.key_is_ours(publisher.clock.now())?;
+        Ok(publisher)
+    }
+
+    /// Signs by another clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Whether the key may sign for this service now.
+    ///
+    /// # Errors
+    /// Misuse names the key and what is wrong with it.
+    pub fn key_is_ours(&self, now: Timestamp) -> Result<(), Misuse> {
+        let kid = self.secret.kid();
+        let misuse = |what: &str, fix: &str| {
+            Err(Misuse::new(what, format!("key {kid} of {}", self.service), fix))
+        };
+        let snapshot = self.snapshots.current();
+        let Some(key) = snapshot.keys.get(&kid) else {
+            return misuse("is not in the trust bundle", "add it with `chancery keys add`");
+        };
+        if key.principal != self.service {
+            return misuse("belongs to another service", "use this service's own key");
+        }
+        if now + snapshot.policy.times.skew_ms < key.not_before {
+            return misuse("is not valid yet", "check the clock, or sign with the older key");
+        }
+        if now > key.sign_until {
+            return misuse("has expired", "make a new one with `chancery keys rotate`");
+        }
+        if key.compromised_at.is_some() {
+            return misuse(
+                "is marked as compromised",
+                "make a new one with `chancery keys rotate`",
+            );
+        }
+        Ok(())
+    }
+
+    /// Signs and appends one message.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish(&self, event: &Event) -> Result<Published, PublishError> {
+        let mut published = self.publish_all(std::slice::from_ref(event)).await?;
+        published
+            .pop()
+            .ok_or_else(|| PublishError::Fault(Fault::broker("the broker confirmed nothing")))
+    }
+
+    /// Signs and appends several messages in order, all or none refused.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish_all(&self, events: &[Event]) -> Result<Vec<Published>, PublishError> {
+        let sealed: Vec<Sealed> =
+            events.iter().map(|event| self.seal(event)).collect::<Result<_, _>>()?;
+        let positions = self.sink.append(&sealed).await.map_err(PublishError::Fault)?;
+        let published = sealed.into_iter().zip(positions).map(|(sealed, position)| Published {
+            event_id: sealed.event_id,
+            message_id: sealed.message_id,
+            position,
+        });
+        Ok(published.collect())
+    }
+
+    /// Signs one message and does not append it.
+    ///
+    /// # Errors
+    /// [`PublishError::Refused`] if no reader could admit it.
+    pub fn seal(&self, event: &Event) -> Result<Sealed, PublishError> {
+        let snapshot = self.snapshots.current();
+        let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
+        let sequence = sequences.entry(event.stream.clone()).or_insert(0);
+        let stamp = Stamp {
+            service: &self.service,
+            secret: &self.secret,
+            now: self.clock.now(),
+            lane: self.lane,
+            sequence: *sequence + 1,
+        };
+        let sealed = seal(event, &stamp, &snapshot).map_err(PublishError::Refused)?;
+        *sequence += 1;
+        Ok(sealed)
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PublishError::Refused(refusal) => refusal.fmt(f),
+            PublishError::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}

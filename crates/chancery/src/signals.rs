@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is counted, and the Prometheus text of it. Labels come only from configured names and
+//! closed sets, never from a message.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use chancery_core::{Disposition, Reason};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Counters of one process. Cheap to clone; clones count together.
+#[derive(Clone, Default)]
+pub struct Signals(Arc<Families>);
+
+#[derive(Default)]
+struct Families {
+    handled: Family<StreamLabel, Counter>,
+    retries: Family<StreamLabel, Counter>,
+    refusals: Family<ReasonLabels, Counter>,
+    dlq: Family<StreamLabel, Counter>,
+    denies: Family<StreamLabel, Counter>,
+    kept: Family<KeptLabels, Gauge<i64>>,
+    gauges: Family<GaugeLabel, Gauge<f64, AtomicU64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabel {
+    stream: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    stream: String,
+    reason: &'static str,
+    disposition: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeptLabels {
+    stream: String,
+    disposition: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GaugeLabel {
+    of: &'static str,
+}
+
+impl Signals {
+    /// A handler's effect was committed.
+    pub fn done(&self, stream: &str) {
+        self.0.handled.get_or_create(&label(stream)).inc();
+    }
+
+    /// A handler's attempt was undone.
+    pub fn retried(&self, stream: &str) {
+        self.0.retries.get_or_create(&label(stream)).inc();
+    }
+
+    /// A message was refused.
+    pub fn refused(&self, stream: &str, reason: Reason) {
+        let disposition = reason.disposition();
+        let labels = ReasonLabels {
+            stream: stream.to_owned(),
+            reason: reason.code(),
+            disposition: disposition.word(),
+        };
+        self.0.refusals.get_or_create(&labels).inc();
+        if matches!(disposition, Disposition::Quarantine | Disposition::Park) {
+            self.0.dlq.get_or_create(&label(stream)).inc();
+        }
+        if is_authorization_deny(reason) {
+            self.0.denies.get_or_create(&label(stream)).inc();
+        }
+    }
+
+    /// How many messages of a stream are set aside now.
+    pub fn kept(&self, stream: &str, disposition: Disposition, messages: i64) {
+        let labels = KeptLabels { stream: stream.to_owned(), disposition: disposition.word() };
+        self.0.kept.get_or_create(&labels).set(messages);
+    }
+
+    /// Sets a gauge of the process: `lag`, `evidence_pending`, `evidence_size`….
+    pub fn gauge(&self, of: &'static str, value: f64) {
+        self.0.gauges.get_or_create(&GaugeLabel { of }).set(value);
+    }
+
+    /// The Prometheus exposition.
+    pub fn exposition(&self) -> String {
+        let mut registry = Registry::default();
+        let all = &self.0;
+        registry.register("chancery_handled", "Effects committed", all.handled.clone());
+        registry.register("chancery_retries", "Attempts undone", all.retries.clone());
+        registry.register("chancery_refusals", "Messages refused", all.refusals.clone());
+        registry.register("chancery_kept_messages", "Messages set aside now", all.kept.clone());
+        registry.register("chancery_state", "State of this process", all.gauges.clone());
+        registry.register("queue_dlq_messages", "Quarantined and parked", all.dlq.clone());
+        registry.register("queue_authz_denies", "Denied by policy or key", all.denies.clone());
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut out, &registry);
+        out
+    }
+}
+
+impl std::fmt::Debug for Signals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signals")
+    }
+}
+
+/// Denials of who and where: identity and authorization, not content.
+fn is_authorization_deny(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Unsigned
+            | Reason::UnknownKey
+            | Reason::Provenance
+            | Reason::BadSignature
+            | Reason::KeyNotValidThen
+            | Reason::KeyRevoked
+            | Reason::SignatureStripped
+            | Reason::Grant
+            | Reason::WrongDestination
+            | Reason::Type
+            | Reason::Tenant
+    )
+}
+
+fn label(stream: &str) -> StreamLabel {
+    StreamLabel { stream: stream.to_owned() }
+}
