@@ -1,2 +1,3 @@
 //! placeholder
 pub mod json;
+pub mod schema;

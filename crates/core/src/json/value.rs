@@ -95,15 +95,12 @@ impl fmt::Debug for Value<'_> {
 pub struct Object<'b> {
     members: Vec<Member<'b>>,
     /// Positions of the members in the order of their names, where there are too many to look through one by one.
-    by_name: Option<Box<ByName>>,
+    #[allow(
+        clippy::box_collection,
+        reason = "one word: a Value stays at four, wide objects are rare"
+    )]
+    by_name: Option<Box<Vec<usize>>>,
 }
-
-/// A boxed `Vec` rather than a boxed slice: one word, so that a `Value` stays at four.
-#[allow(
-    clippy::box_collection,
-    reason = "keeps every Value one word smaller; wide objects are rare"
-)]
-type ByName = Vec<usize>;
 
 /// One member of an object.
 #[derive(Clone)]
