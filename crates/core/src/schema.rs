@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Contracts: JSON Schema draft 2020-12, compiled once, asked per message, never touching what it judges.
+//! Contracts: JSON Schema draft 2020-12, compiled once, asked per message, never touching what it
+//! judges.
 //!
-//! A contract is one self-contained document. Nothing is fetched for it, its patterns run in linear time, and what it
-//! says about a message never quotes the message. Three readings of the specification are settled here:
+//! A contract is one self-contained document. Nothing is fetched for it, its patterns run in linear
+//! time, and what it says about a message never quotes the message. Three readings of the
+//! specification are settled here:
 //!
-//! - `format` is an annotation and is not asserted (the draft's default); [`lint`] says where that may surprise.
-//! - Integers of 64 bits are compared exactly, other numbers with a contract's by their nearest IEEE 754 double.
-//!   `uniqueItems`, where both sides are the message's, compares any two numbers exactly.
+//! - `format` is an annotation and is not asserted (the draft's default); [`lint`] says where that
+//!   may surprise.
+//! - Integers of 64 bits are compared exactly, other numbers with a contract's by their nearest
+//!   IEEE 754 double. `uniqueItems`, where both sides are the message's, compares any two numbers
+//!   exactly.
 //! - A document that names another draft, anywhere, is refused rather than read by the wrong rules.
 
 mod equal;
@@ -54,8 +58,8 @@ impl Schema {
     /// Compiles a contract from its document.
     ///
     /// # Errors
-    /// [`SchemaError`] names the place in the document. Nothing is accepted that would be judged differently than it
-    /// is written: see the variants.
+    /// [`SchemaError`] names the place in the document. Nothing is accepted that would be judged
+    /// differently than it is written: see the variants.
     pub fn compile(document: &[u8]) -> Result<Self, SchemaError> {
         let contract = gate::admit(document)?;
         let validator = options_for::<Ours>()
@@ -85,12 +89,14 @@ impl Schema {
         Err(self.explain(instance, &Report::default()))
     }
 
-    /// The second pass, for an instance already judged invalid: `report` ends it once enough was found.
+    /// The second pass, for an instance already judged invalid: `report` ends it once enough was
+    /// found.
     fn explain(&self, instance: &Value<'_>, report: &Report) -> Violations {
         let found = self.validator.iter_errors(View::reporting(instance, report));
         let mut violations = Violations::default();
         for (nth, error) in found.enumerate() {
-            // The first is real however late it was: it stopped nothing before it. Others made past the end are not.
+            // The first is real however late it was: it stopped nothing before it. Others made past
+            // the end are not.
             if nth > 0 && Report::is_past_end(&error) {
                 violations.cut();
                 continue;
@@ -136,7 +142,8 @@ pub enum SchemaError {
         /// JSON Pointer into the document.
         pointer: String,
     },
-    /// A pattern that cannot run in linear time (look-around, back-references) or is too large, or no pattern at all.
+    /// A pattern that cannot run in linear time (look-around, back-references) or is too large, or
+    /// no pattern at all.
     #[error(
         "at `#{pointer}`: not a pattern that runs in linear time: no look-around, no back-reference, no huge repeat"
     )]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Equality as JSON Schema means it (draft 2020-12 core, section 4.2.2): numbers by value, members in any order.
+//! Equality as JSON Schema means it (draft 2020-12 core, section 4.2.2): numbers by value, members
+//! in any order.
 
 use std::cmp::Ordering;
 
@@ -14,7 +15,8 @@ pub(super) fn equal(ours: &Value<'_>, theirs: &Theirs) -> bool {
         (Value::Null, Theirs::Null) => true,
         (Value::Bool(a), Theirs::Bool(b)) => a == b,
         (Value::String(a), Theirs::String(b)) => a == b,
-        // As the library does for a number alone, so that one within an object is judged no other way.
+        // As the library does for a number alone, so that one within an object is judged no other
+        // way.
         (Value::Number(a), Theirs::Number(b)) => cmp::equal_numbers(a, b),
         (Value::Array(a), Theirs::Array(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))

@@ -19,8 +19,8 @@ pub struct Lint {
     pub write: String,
 }
 
-/// Looks a contract over, in the order of its document's schemas. One that does not compile gives a single finding,
-/// `not-a-contract`, with the [`SchemaError`](super::SchemaError) as its reason.
+/// Looks a contract over, in the order of its document's schemas. One that does not compile gives a
+/// single finding, `not-a-contract`, with the [`SchemaError`](super::SchemaError) as its reason.
 #[must_use]
 pub fn lint(document: &[u8]) -> Vec<Lint> {
     let contract = match Schema::compile(document).and_then(|_| gate::admit(document)) {

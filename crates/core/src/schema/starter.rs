@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A first contract, guessed from one example: strict where an author forgets to be, to be loosened by hand.
+//! A first contract, guessed from one example: strict where an author forgets to be, to be loosened
+//! by hand.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::DIALECT;
 use crate::json::{Object, Value};
 
-/// A pretty-printed contract that `example` satisfies and [`lint`](super::lint()) has nothing to say about. Names of
-/// the example appear in it, values do not; bounds are guessed generously from the sizes seen.
+/// A pretty-printed contract that `example` satisfies and [`lint`](super::lint()) has nothing to
+/// say about. Names of the example appear in it, values do not; bounds are guessed generously from
+/// the sizes seen.
 #[must_use]
 pub fn starter(example: &Value<'_>) -> String {
     let document = Document(Shape::of(example));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Threats: a validator that changes what was signed (protocol.md 1, row 25), hostile patterns, error floods, contracts
-//! that fetch, contracts judged by the wrong rules, payloads in logs.
+//! Threats: a validator that changes what was signed (protocol.md 1, row 25), hostile patterns,
+//! error floods, contracts that fetch, contracts judged by the wrong rules, payloads in logs.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -54,7 +54,8 @@ fn refused_on_purpose() -> BTreeSet<(String, String)> {
     lines.map(entry).collect()
 }
 
-/// The suite's bytes as they stand, since a number that `serde_json` has been through may be another number.
+/// The suite's bytes as they stand, since a number that `serde_json` has been through may be
+/// another number.
 const SUITE_LIMITS: Limits = Limits { tokens_max: 100_000, ..Limits::DEFAULT };
 
 /// What a group of the suite comes to: why it is refused, or the cases that disagree.
@@ -121,7 +122,8 @@ fn a_contract_is_one_self_contained_document() {
         let pointer = pointer.to_owned();
         assert_eq!(refusal(&reference), SchemaError::ForeignReference { pointer });
     }
-    // Hidden where no schema stands, and reached by reference: refused all the same, nothing is fetched.
+    // Hidden where no schema stands, and reached by reference: refused all the same, nothing is
+    // fetched.
     let hidden = json!({"x-lib": {"$ref": "file:///etc/passwd"}, "$ref": "#/x-lib"});
     assert!(matches!(refusal(&hidden), SchemaError::Invalid { .. }));
     // Data is data.
@@ -345,6 +347,16 @@ fn ten_thousand_violations_are_told_as_twenty_and_not_even_built() {
         let built = report.built.get();
         assert!(built <= view::ERRORS_BUILT_MAX + 8, "{built} errors were built");
     }
+    let members: Vec<String> = (0..9_000).map(|n| format!("\"m{n}\":0")).collect();
+    let text = format!("{{{}}}", members.join(","));
+    for contract in [
+        json!({"propertyNames": {"minLength": 9}}),
+        json!({"additionalProperties": {"type": "null"}}),
+    ] {
+        let report = Report::default();
+        assert_eq!(compile(&contract).explain(&tree(&text), &report).len(), VIOLATIONS_MAX);
+        assert!(report.built.get() <= view::ERRORS_BUILT_MAX + 8);
+    }
     let few = violations(&json!({"items": {"type": "string"}}), "[0,\"a\",1]");
     assert_eq!(few.len(), 2);
 }
@@ -395,7 +407,8 @@ fn the_digest_is_of_the_exact_bytes() {
     assert_ne!(hex(b"{}"), hex(b"{ }"));
 }
 
-/// Validators elsewhere fill in defaults, coerce or remove; this one leaves every byte as it was signed.
+/// Validators elsewhere fill in defaults, coerce or remove; this one leaves every byte as it was
+/// signed.
 #[test]
 fn an_instance_is_never_changed() {
     let contract = compile(&json!({

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How `jsonschema` sees our tree: in place, and in a way that neither copies an instance into an error nor goes on
-//! looking once enough is wrong.
+//! How `jsonschema` sees our tree: in place, and in a way that neither copies an instance into an
+//! error nor goes on looking once enough is wrong.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -22,9 +22,9 @@ pub(super) struct View<'a> {
     report: Option<&'a Report>,
 }
 
-/// How many errors were built. `jsonschema` collects all there are before it gives the first; once there are
-/// [`ERRORS_BUILT_MAX`], arrays and objects look empty to it and the walk ends. What it says from then on is marked, for
-/// it may be untrue.
+/// How many errors were built. `jsonschema` collects all there are before it gives the first; once
+/// there are [`ERRORS_BUILT_MAX`], arrays and objects look empty to it and the walk ends. What it
+/// says from then on is marked, for it may be untrue.
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) built: Cell<usize>,
@@ -64,7 +64,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// A value as `serde_json` has it: for a contract's own document, and for nothing that a message brought.
+/// A value as `serde_json` has it: for a contract's own document, and for nothing that a message
+/// brought.
 pub(super) fn to_serde(value: &Value<'_>) -> Theirs {
     match value {
         Value::Null => Theirs::Null,
@@ -185,17 +186,6 @@ impl<'a> Object<'a, Ours> for Members<'a> {
         let show =
             |member: &'a Member<'a>, report| (&*member.name, View { value: &member.value, report });
         UntilFull { rest: self.object.iter(), report: self.report, show }
-    }
-
-    /// As the default does it, with the report passed on to the names.
-    fn try_for_each_name_node<B>(
-        &self,
-        (): &mut (),
-        mut f: impl FnMut(View<'_>) -> std::ops::ControlFlow<B>,
-    ) -> std::ops::ControlFlow<B> {
-        self.members().try_for_each(|(name, _)| {
-            f(View { value: &Value::String(Cow::Borrowed(name)), report: self.report })
-        })
     }
 }
 

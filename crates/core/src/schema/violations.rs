@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is wrong with an instance, told from the contract's side only: payloads must not reach logs.
+//! What is wrong with an instance, told from the contract's side only: payloads must not reach
+//! logs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,8 +22,8 @@ const EXPECTED_BYTES_MAX: usize = 240;
 /// One thing that the contract does not allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// JSON Pointer to the value, in which `*` stands for a member name that the contract does not spell out: such a
-    /// name is the sender's, as much as a value is.
+    /// JSON Pointer to the value, in which `*` stands for a member name that the contract does not
+    /// spell out: such a name is the sender's, as much as a value is.
     pub pointer: String,
     /// The keyword of the contract that refused it.
     pub keyword: String,
@@ -97,7 +98,8 @@ impl<'v> IntoIterator for &'v Violations {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // In the fragment form of RFC 6901 section 6, in which the whole instance is `#` and not nothing.
+        // In the fragment form of RFC 6901 section 6, in which the whole instance is `#` and not
+        // nothing.
         write!(f, "#{}: {}: expected {}", self.pointer, self.keyword, self.expected)
     }
 }
@@ -132,8 +134,9 @@ impl Violation {
     }
 }
 
-/// The pointer with every name masked that the contract does not spell out. It is followed through the instance,
-/// since nothing else tells an index from a name made of digits, such as a card number.
+/// The pointer with every name masked that the contract does not spell out. It is followed through
+/// the instance, since nothing else tells an index from a name made of digits, such as a card
+/// number.
 fn spelled_out(pointer: &str, instance: &Value<'_>, names: &BTreeSet<String>) -> String {
     let mut at = Some(instance);
     let mut told = String::new();
@@ -156,7 +159,8 @@ fn spelled_out(pointer: &str, instance: &Value<'_>, names: &BTreeSet<String>) ->
     told
 }
 
-/// Everything here is taken from the contract; counts of what was unexpected are all that is said of the instance.
+/// Everything here is taken from the contract; counts of what was unexpected are all that is said
+/// of the instance.
 fn expected(kind: &Kind) -> String {
     match kind {
         Kind::Type { kind: TypeKind::Single(one) } => format!("type {one}"),

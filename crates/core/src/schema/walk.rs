@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where in a document schemas stand (draft 2020-12 core, section 10, and validation, section 8): everything else,
-//! such as an `enum` or an `example`, is data and is not looked at.
+//! Where in a document schemas stand (draft 2020-12 core, section 10, and validation, section 8):
+//! everything else, such as an `enum` or an `example`, is data and is not looked at.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +55,8 @@ fn holds(keyword: &str) -> Option<Holds> {
     })
 }
 
-/// Calls `visit` for the root and every schema below it, outer before inner. Depth is bounded by the reader's.
+/// Calls `visit` for the root and every schema below it, outer before inner. Depth is bounded by
+/// the reader's.
 pub(super) fn walk<'s>(root: &'s Value, visit: &mut impl FnMut(&Subschema<'_, 's>)) {
     // The base of a document that gives no `$id`.
     if let Ok(base) = uri::from_str("") {
