@@ -1,1 +1,31 @@
-fn main() {}
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Chancery's own tasks, one file per verb: `cargo xtask help`.
+
+use std::process::ExitCode;
+
+mod run;
+mod test;
+
+const HELP: &str = "\
+cargo xtask <verb>
+
+  test             every test that needs only Rust and a C compiler: format, lints, tests, demo
+  help             this text
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["test", rest @ ..] => test::test(rest),
+        ["help"] | [] => run::say(HELP),
+        other => Err(format!("`{}` is not a verb; see cargo xtask help", other.join(" "))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            run::warn(&format!("xtask: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The exact value of a number's text, for comparing: no double rounds between `2^64` and `2^64 + 1` here.
+//! The exact value of a number's text, for comparing: no double rounds between `2^64` and `2^64 +
+//! 1` here.
 
 use std::cmp::Ordering;
 
-/// A decimal value: `0.DIGITS × 10^exponent`, neither leading nor trailing zeros in DIGITS, none at all for zero.
+/// A decimal value: `0.DIGITS × 10^exponent`, neither leading nor trailing zeros in DIGITS, none at
+/// all for zero.
 #[derive(Debug)]
 pub(crate) struct Decimal<'t> {
     negative: bool,
@@ -90,7 +92,8 @@ fn length(digits: &str) -> i64 {
     i64::try_from(digits.len()).unwrap_or(i64::MAX)
 }
 
-/// The written exponent. One too long for 64 bits saturates: beside it, the length of any document is nothing.
+/// The written exponent. One too long for 64 bits saturates: beside it, the length of any document
+/// is nothing.
 fn power_of(text: &str) -> i64 {
     let limit = if text.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
     text.parse().unwrap_or(limit).clamp(i64::MIN / 2, i64::MAX / 2)

@@ -14,7 +14,8 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    /// True if the document was too costly to read, false if it was malformed or could be read in two ways.
+    /// True if the document was too costly to read, false if it was malformed or could be read in
+    /// two ways.
     #[must_use]
     pub fn is_limit(&self) -> bool {
         self.kind.is_limit()

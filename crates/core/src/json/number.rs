@@ -9,7 +9,8 @@ pub struct Number<'b> {
     text: &'b str,
 }
 
-/// Integers that every reader holds exactly are at most this far from zero (RFC 7493 section 2.2): 2^53 - 1.
+/// Integers that every reader holds exactly are at most this far from zero (RFC 7493 section 2.2):
+/// 2^53 - 1.
 const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
 
 /// 10^308 is below the largest double, so as many digits need no closer look.
@@ -44,7 +45,8 @@ impl<'b> Number<'b> {
     /// The nearest double, always finite.
     #[must_use]
     pub fn as_f64(&self) -> f64 {
-        // The grammar of JSON numbers is part of what `f64` parses, so the fallback cannot be reached.
+        // The grammar of JSON numbers is part of what `f64` parses, so the fallback cannot be
+        // reached.
         self.text.parse().unwrap_or(0.0)
     }
 
@@ -54,7 +56,8 @@ impl<'b> Number<'b> {
         self.as_i64().is_some() || Decimal::of(self.text).is_integer()
     }
 
-    /// True for an integer beyond ±(2^53 - 1): a reader that holds numbers as doubles may take it for its neighbour.
+    /// True for an integer beyond ±(2^53 - 1): a reader that holds numbers as doubles may take it
+    /// for its neighbour.
     #[must_use]
     pub fn is_unsafe_integer(&self) -> bool {
         match self.as_i64() {

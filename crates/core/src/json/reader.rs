@@ -116,8 +116,8 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// `jiter` hands out a string with the shorter lifetime of its own buffer even where it is a part of the document:
-/// where it is, this is that part, and the copy is saved.
+/// `jiter` hands out a string with the shorter lifetime of its own buffer even where it is a part
+/// of the document: where it is, this is that part, and the copy is saved.
 fn borrowed<'b>(text: &'b str, decoded: &str) -> Cow<'b, str> {
     let start = decoded.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
     match start.checked_add(decoded.len()).and_then(|end| text.get(start..end)) {

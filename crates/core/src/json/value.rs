@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use super::Number;
 
-/// One JSON value. Its `Debug` names kinds and sizes only: values come out of messages, and logs are no place for those.
+/// One JSON value. Its `Debug` names kinds and sizes only: values come out of messages, and logs
+/// are no place for those.
 #[derive(Clone, PartialEq)]
 pub enum Value<'b> {
     /// `null`
@@ -94,16 +95,14 @@ impl fmt::Debug for Value<'_> {
 #[derive(Clone)]
 pub struct Object<'b> {
     members: Vec<Member<'b>>,
-    /// Positions of the members in the order of their names, where there are too many to look through one by one.
-    by_name: Option<Box<ByName>>,
+    /// Positions of the members in the order of their names, where there are too many to look
+    /// through one by one.
+    #[allow(
+        clippy::box_collection,
+        reason = "one word: a Value stays at four, wide objects are rare"
+    )]
+    by_name: Option<Box<Vec<usize>>>,
 }
-
-/// A boxed `Vec` rather than a boxed slice: one word, so that a `Value` stays at four.
-#[allow(
-    clippy::box_collection,
-    reason = "keeps every Value one word smaller; wide objects are rare"
-)]
-type ByName = Vec<usize>;
 
 /// One member of an object.
 #[derive(Clone)]
@@ -116,7 +115,8 @@ pub struct Member<'b> {
     pub span: Range<usize>,
 }
 
-/// Up to here a look at each is quicker than an index. Sorting, not hashing: no input makes it slow.
+/// Up to here a look at each is quicker than an index. Sorting, not hashing: no input makes it
+/// slow.
 const FEW: usize = 16;
 
 impl<'b> Object<'b> {
@@ -187,7 +187,8 @@ impl<'a, 'b> IntoIterator for &'a Object<'b> {
     }
 }
 
-/// Same members with the same values in the same order; where in a document they stood is no part of it.
+/// Same members with the same values in the same order; where in a document they stood is no part
+/// of it.
 impl PartialEq for Object<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.members == other.members
