@@ -86,7 +86,7 @@ reasons! {
     KeyNotValidThen    "E206_KEY_NOT_VALID_THEN"  Freshness    Hold       "the key was not valid when the broker took the message";
     KeyRevoked         "E207_KEY_REVOKED"         Freshness    Hold       "the key was declared compromised before the broker took the message";
     BodyDigest         "E210_BODY_DIGEST"         Authenticate Quarantine "the body is not the one that was signed";
-    SignatureStripped  "E212_SIGNATURE_STRIPPED"  Authenticate Quarantine "an unsigned message claims a producer that is known to sign";
+    SignatureStripped  "E212_SIGNATURE_STRIPPED"  Authenticate Quarantine "the signature was taken from a message that had one";
     Grant              "E301_GRANT"               Authorize    Hold       "the policy does not let this producer publish here";
     WrongDestination   "E302_WRONG_DESTINATION"   Authorize    Hold       "the message was signed for another stream";
     Type               "E303_TYPE"                Authorize    Hold       "the stream does not carry this kind or type of message";

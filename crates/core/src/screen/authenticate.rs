@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Step 2: who signed, and is this what was signed? The header is parsed only afterwards.
 
-use super::decode::{Decoded, Frame, SignatureBlock};
+use super::decode::{Decoded, Frame, Missing, SignatureBlock};
 use crate::bundle::Key;
 use crate::delivery::Delivery;
 use crate::evidence::leaf_hash;
@@ -26,21 +26,28 @@ pub struct Authenticated<'d> {
 /// Checks the signature over the exact header bytes, parses the header, checks the body's digest.
 ///
 /// # Errors
-/// `E201_UNSIGNED`, `E202_UNKNOWN_KEY`, `E203_PROVENANCE`, `E205_BAD_SIGNATURE`,
+/// `E201_UNSIGNED`, `E212_SIGNATURE_STRIPPED`, `E202_UNKNOWN_KEY`, `E203_PROVENANCE`, `E205_BAD_SIGNATURE`,
 /// `E110_UNSUPPORTED`, `E111_MALFORMED`, `E210_BODY_DIGEST`.
 pub fn authenticate<'d>(
     decoded: Decoded<'d>,
     snapshot: &'d Snapshot,
 ) -> Result<Authenticated<'d>, Refusal> {
     let Decoded { delivery, signed } = decoded;
-    let Some(frame) = signed else {
-        return Err(Refusal::new(Reason::Unsigned, "there is no signature on this message"));
-    };
+    let frame = signed.map_err(unsigned)?;
     let signers = verify(&frame, snapshot)?;
     provenance(&signers, delivery, snapshot)?;
     let header = header::parse(frame.h)?;
     body(&header, delivery, frame.salt.as_ref())?;
     Ok(Authenticated { delivery, message_id: message_id(frame.h.as_bytes()), header, signers })
+}
+
+fn unsigned(missing: Missing) -> Refusal {
+    let (reason, detail) = match missing {
+        Missing::Both => (Reason::Unsigned, "there is no signature on this message"),
+        Missing::Signature => (Reason::SignatureStripped, "the header has lost its signature"),
+        Missing::Header => (Reason::Malformed, "there is a signature and no header"),
+    };
+    Refusal::new(reason, detail)
 }
 
 // Unknown keys are passed over; a known key whose signature fails refuses the message, or an

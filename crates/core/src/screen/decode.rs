@@ -23,8 +23,19 @@ pub const BATCH_MAX: u64 = 1 << 16;
 #[derive(Debug)]
 pub struct Decoded<'d> {
     pub(super) delivery: &'d Delivery,
-    /// H and the signature block; absent on an unsigned message.
-    pub(super) signed: Option<Frame<'d>>,
+    /// H and the signature block, or what is missing of them.
+    pub(super) signed: Result<Frame<'d>, Missing>,
+}
+
+/// What an unsigned message lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It never was signed, as far as one can see.
+    Both,
+    /// It has the header and not its signature.
+    Signature,
+    /// It has a signature and nothing that was signed.
+    Header,
 }
 
 /// The reserved fields of a signed message.
@@ -56,11 +67,15 @@ pub fn decode(delivery: &Delivery) -> Result<Decoded<'_>, Refusal> {
     require(ticket.is_none(), Reason::Unsupported, || {
         format!("`{TICKET}` is reserved and not supported yet")
     })?;
-    let (Some(h), Some(signature)) = (h, signature) else {
-        return Ok(Decoded { delivery, signed: None });
+    let signed = match (h, signature) {
+        (None, None) => Err(Missing::Both),
+        (Some(_), None) => Err(Missing::Signature),
+        (None, Some(_)) => Err(Missing::Header),
+        (Some(h), Some(signature)) => {
+            Ok(Frame { h: header(h)?, signature: block(signature)?, salt: salt_bytes(salt)? })
+        }
     };
-    let frame = Frame { h: header(h)?, signature: block(signature)?, salt: salt_bytes(salt)? };
-    Ok(Decoded { delivery, signed: Some(frame) })
+    Ok(Decoded { delivery, signed })
 }
 
 fn sizes(delivery: &Delivery) -> Result<(), Refusal> {
