@@ -178,6 +178,7 @@ fn patterns_run_in_linear_time_or_not_at_all() {
         (json!({"pattern": r"(a)\1"}), "/pattern"),
         (json!({"patternProperties": {"(?!x)": {}}}), "/patternProperties/(?!x)"),
         (json!({"pattern": "(a{1000}){1000}"}), "/pattern"),
+        (json!({"pattern": r"(\p{L}|\p{N}x){60}"}), "/pattern"),
         (json!({"pattern": "("}), "/pattern"),
     ] {
         assert_eq!(refusal(&pattern), SchemaError::Pattern { pointer: pointer.to_owned() });
@@ -374,10 +375,42 @@ fn what_is_told_is_true_even_past_the_end() {
     let told = violations(&contract, &text);
     assert_eq!(told.len(), VIOLATIONS_MAX);
     assert!(told.iter().all(|one| one.starts_with("#/a/")), "{told:#?}");
-    // All that may be built goes into the branches of one error, which is told.
-    let contract = json!({"anyOf": [{"items": {"type": "string"}}, {"items": {"type": "null"}}]});
+    // All that may be built goes into the branches of one error: that one is told, and no more.
+    let either = json!({"anyOf": [{"items": {"type": "string"}}, {"items": {"type": "null"}}]});
+    let told = violations(&either, &format!("[{}0]", "0,".repeat(5_000)));
+    assert_eq!(told, ["#: anyOf: expected at least one of 2 alternatives to hold"]);
+    // The array holds a 0, and looks empty by the time it is asked for one.
+    let contract = json!({"allOf": [either, {"contains": {"const": 0}}]});
     let told = violations(&contract, &format!("[{}0]", "0,".repeat(5_000)));
     assert_eq!(told, ["#: anyOf: expected at least one of 2 alternatives to hold"]);
+}
+
+/// An error holds a stand-in for the value; what is compared must still be the value.
+#[test]
+fn values_are_compared_themselves_while_a_report_is_made() {
+    let contract = json!({"properties": {
+        "a": {"const": {"x": [1, "y"]}}, "b": {"enum": [{"x": 1}, [2]]}, "c": {"uniqueItems": true},
+        "d": {"type": "string"},
+    }});
+    let told =
+        violations(&contract, r#"{"a":{"x":[1.0,"y"]},"b":[2],"c":[{"x":1},{"x":2}],"d":0}"#);
+    assert_eq!(told, ["#/d: type: expected type string"]);
+}
+
+#[test]
+fn only_names_of_the_contract_are_spelled_out() {
+    let names = BTreeSet::from(["a/b~".to_owned(), "0".to_owned()]);
+    let instance = tree(r#"{"a/b~":[{"0":{"1":0}}],"b":{"a/b~":0}}"#);
+    for (pointer, told) in [
+        ("", ""),
+        ("/a~1b~0/0/0", "/a~1b~0/0/0"),
+        ("/a~1b~0/0/0/1", "/a~1b~0/0/0/*"),
+        ("/b/a~1b~0", "/*/a~1b~0"),
+        ("/a~1b~0/x", "/a~1b~0/*"),
+        ("/gone/0/1", "/*/*/*"),
+    ] {
+        assert_eq!(violations::spelled_out(pointer, &instance, &names), told);
+    }
 }
 
 #[test]

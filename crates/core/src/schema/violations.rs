@@ -137,7 +137,7 @@ impl Violation {
 /// The pointer with every name masked that the contract does not spell out. It is followed through
 /// the instance, since nothing else tells an index from a name made of digits, such as a card
 /// number.
-fn spelled_out(pointer: &str, instance: &Value<'_>, names: &BTreeSet<String>) -> String {
+pub(super) fn spelled_out(pointer: &str, instance: &Value<'_>, names: &BTreeSet<String>) -> String {
     let mut at = Some(instance);
     let mut told = String::new();
     for token in pointer.split('/').skip(1) {
