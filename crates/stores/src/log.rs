@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The evidence log's folder: written by one [`Sealer`], read by anybody.
 //!
-//! The folder is that of a C2SP tlog-tiles log: `checkpoint`, `tile/<L>/…`, `tile/entries/…`. Beside
-//! them stand `sealer.lock`, and `tmp/` while something is being written.
+//! The folder is that of a C2SP tlog-tiles log: `checkpoint`, `tile/<L>/…`, `tile/entries/…`.
+//! Beside them stand `sealer.lock`, and `tmp/` while something is being written.
 
 mod error;
 mod pending;

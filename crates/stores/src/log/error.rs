@@ -7,6 +7,7 @@ use chancery_core::evidence::{CheckpointError, ProofError, TileError};
 
 /// Why a log cannot be sealed or read. Nothing wrong has been published in any of these cases.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LogError {
     /// Another process is this log's sealer.
     #[error("another sealer is at work")]
@@ -24,9 +25,7 @@ pub enum LogError {
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The folder has published what the database knows nothing of: the database is an older copy.
     /// Sealing on would sign a second history.
-    #[error(
-        "checkpoint {published} is published, the database knows {known} at most: restored from a backup?"
-    )]
+    #[error("checkpoint {published} is published, the database ends at {known}: an older copy?")]
     Ahead {
         /// Size of the published checkpoint.
         published: u64,

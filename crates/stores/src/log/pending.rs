@@ -6,8 +6,8 @@ use chancery_core::evidence::Hash;
 /// The rows behind one log: records, in the order they were given an index, and checkpoints.
 ///
 /// Every method that changes something is one transaction, all or nothing, and durable once it
-/// returns `Ok`: it survives a power cut. After an `Err` it may have happened or not; every one can be
-/// repeated. Several sealers may call at once.
+/// returns `Ok`: it survives a power cut. After an `Err` it may have happened or not; every one can
+/// be repeated. Several sealers may call at once.
 pub trait Pending {
     /// What the database says when it cannot.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -15,8 +15,8 @@ pub trait Pending {
     /// Gives at most `limit` of the records that have no index the next ones, oldest first and
     /// without gaps, and returns how many records have ever got one: the size of the tree to be.
     ///
-    /// An index, once given, belongs to its record for ever: it is never given again, not even after
-    /// [`Pending::forget`].
+    /// An index, once given, belongs to its record for ever: it is never given again, not even
+    /// after [`Pending::forget`].
     ///
     /// # Errors
     /// The database's own.
@@ -52,8 +52,8 @@ pub trait Pending {
     /// The database's own, also for a size that was never reserved.
     fn store_note(&mut self, size: u64, note: &str) -> Result<(), Self::Error>;
 
-    /// Deletes the records with an index below `end`. Does nothing unless a note is stored for a size
-    /// of at least `end`.
+    /// Deletes the records with an index below `end`. Does nothing unless a note is stored for a
+    /// size of at least `end`.
     ///
     /// # Errors
     /// The database's own.

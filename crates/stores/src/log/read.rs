@@ -17,8 +17,8 @@ use super::{CHECKPOINT, LogError, Storage};
 
 /// A log as its newest published checkpoint has it. Never writes.
 ///
-/// The checkpoint's signature is verified when the log is opened. Records and hashes come as the files
-/// have them: [`LogReader::bundle`] proves one record, [`super::verify`] all of them.
+/// The checkpoint's signature is verified when the log is opened. Records and hashes come as the
+/// files have them: [`LogReader::bundle`] proves one record, [`super::verify`] all of them.
 #[derive(Debug)]
 pub struct LogReader<'a, S> {
     storage: &'a S,
@@ -31,8 +31,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
     /// Reads the checkpoint and verifies it under `key`.
     ///
     /// # Errors
-    /// [`LogError::Missing`] for a log that has published nothing yet, [`LogError::Checkpoint`] for one
-    /// of another key, [`LogError::Storage`].
+    /// [`LogError::Missing`] for a log that has published nothing yet, [`LogError::Checkpoint`] for
+    /// one of another key, [`LogError::Storage`].
     pub fn open(storage: &'a S, key: &VerifierKey) -> Result<Self, LogError> {
         let missing = || LogError::Missing { path: CHECKPOINT.to_owned() };
         let (note, checkpoint) = published(storage, key)?.ok_or_else(missing)?;
@@ -49,8 +49,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
         &self.note
     }
 
-    /// All records under the checkpoint with their indices, in order, one bundle in memory at a time.
-    /// The first error ends it.
+    /// All records under the checkpoint with their indices, in order, one bundle in memory at a
+    /// time. The first error ends it.
     pub fn records(&self) -> impl Iterator<Item = Result<(u64, Vec<u8>), LogError>> + '_ {
         let size = self.checkpoint.size;
         let bundles = (0..).map_while(move |n| Tile::at(Row::Entries, n, size));
@@ -82,8 +82,8 @@ impl<'a, S: Storage> LogReader<'a, S> {
     /// Record `index` with the proof that it is under the checkpoint, already verified.
     ///
     /// # Errors
-    /// [`LogError::Proof`] for an index outside the log or files that do not lead to the signed root;
-    /// those of reading the files.
+    /// [`LogError::Proof`] for an index outside the log or files that do not lead to the signed
+    /// root; those of reading the files.
     pub fn bundle(&self, index: u64) -> Result<ProofBundle, LogError> {
         let size = self.checkpoint.size;
         let proof = inclusion(index, size, |level, at| self.node(level, at))?;

@@ -47,13 +47,13 @@ impl<'a, S: Storage, P: Pending> Sealer<'a, S, P> {
         Ok(Self { storage, pending, signer, _lock: lock.ok_or(LogError::Busy)? })
     }
 
-    /// One round: finishes what an earlier one left, then seals at most [`BATCH_RECORDS_MAX`] records.
-    /// A round that sealed that many has probably left some.
+    /// One round: finishes what an earlier one left, then seals at most [`BATCH_RECORDS_MAX`]
+    /// records. A round that sealed that many has probably left some.
     ///
     /// # Errors
     /// [`LogError`]. Every failed round can be repeated; [`LogError::Ahead`], [`LogError::Forked`],
-    /// [`LogError::Conflict`], [`LogError::Missing`], [`LogError::Damaged`] and [`LogError::Rows`] will
-    /// fail again until somebody has looked at the folder and the database.
+    /// [`LogError::Conflict`], [`LogError::Missing`], [`LogError::Damaged`] and [`LogError::Rows`]
+    /// will fail again until somebody has looked at the folder and the database.
     pub fn seal_once(&mut self) -> Result<Sealed, LogError> {
         // First the folder, then the database, which is never behind it unless it is an older copy.
         let published = published(self.storage, self.signer.verifier())?;
@@ -157,7 +157,8 @@ impl<'a, S: Storage, P: Pending> Sealer<'a, S, P> {
         }
     }
 
-    /// Signs a reserved row if that is still to be done, stores the note, then shows it to the world.
+    /// Signs a reserved row if that is still to be done, stores the note, then shows it to the
+    /// world.
     fn publish(&mut self, row: CheckpointRow) -> Result<(), LogError> {
         let CheckpointRow { size, root, note } = row;
         let origin = self.signer.verifier().name().to_owned();
@@ -196,8 +197,8 @@ impl<'a, S: Storage> Files<'a, S> {
         Self { storage, folders: BTreeSet::new(), filled: Vec::new() }
     }
 
-    /// Writes one tile. A full one that is there already must have the same bytes; a partial one that
-    /// has others belongs to no checkpoint and is replaced.
+    /// Writes one tile. A full one that is there already must have the same bytes; a partial one
+    /// that has others belongs to no checkpoint and is replaced.
     fn put(&mut self, tile: Tile, bytes: &[u8]) -> Result<(), LogError> {
         let path = tile.to_string();
         self.folders.extend(

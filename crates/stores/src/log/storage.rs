@@ -12,7 +12,8 @@ const TEMPORARY: &str = "tmp";
 /// Keeps the names of staged files apart within this process.
 static STAGED_COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// The folder of one log. Paths are relative to it, with `/` between their parts; `""` is the folder.
+/// The folder of one log. Paths are relative to it, with `/` between their parts; `""` is the
+/// folder.
 pub trait Storage {
     /// Held by the sealer; freed when dropped, and by the system when the process dies.
     type Lock;
@@ -24,8 +25,8 @@ pub trait Storage {
     /// The system's own.
     fn lock(&self) -> io::Result<Option<Self::Lock>>;
 
-    /// Writes a new file that no reader will see, and gives its path. Its content is durable once this
-    /// returns; its name need not be.
+    /// Writes a new file that no reader will see, and gives its path. Its content is durable once
+    /// this returns; its name need not be.
     ///
     /// # Errors
     /// The system's own; nothing that readers see has changed then.

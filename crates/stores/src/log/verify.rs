@@ -101,9 +101,9 @@ pub fn verify_dir(
     verify(&Disk::new(folder), key, at_least, progress)
 }
 
-/// Checks a log under `key`, reading only. The log must contain the tree of `at_least`, the note of an
-/// older checkpoint of the same key. `progress` is told after each bundle how many records of how
-/// many are done.
+/// Checks a log under `key`, reading only. The log must contain the tree of `at_least`, the note of
+/// an older checkpoint of the same key. `progress` is told after each bundle how many records of
+/// how many are done.
 ///
 /// # Errors
 /// [`LogError::Storage`] if a file cannot be read, [`LogError::Checkpoint`] if `at_least` is not a

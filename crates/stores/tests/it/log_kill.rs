@@ -107,7 +107,7 @@ fn dying_while_a_bundle_fills() {
 
 #[test]
 fn dying_over_many_bundles() {
-    die_everywhere(255, 600);
+    die_everywhere(255, 300);
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn dying_at_the_edge_of_a_bundle() {
 
 #[test]
 fn dying_twice() {
-    for (first, _) in deaths(22).step_by(3) {
-        for (second, cut) in deaths(26).step_by(5) {
+    for (first, _) in deaths(22).step_by(5) {
+        for (second, cut) in deaths(26).step_by(7) {
             let mut world = World::new();
             world.insert(254);
             world.seal_soundly();

@@ -36,8 +36,8 @@ fn a_restored_database_is_never_sealed_from() {
             // As many records as there were, and then more than were published.
             insert(&world.database(), 5000, 5000 + more);
             let refused = world.seal().unwrap_err();
-            let ahead = matches!(refused, LogError::Ahead { published, known } if (published, known) == (all, kept));
-            assert!(ahead, "{refused}");
+            let LogError::Ahead { published, known } = refused else { panic!("{refused}") };
+            assert_eq!((published, known), (all, kept));
         }
         assert_eq!(fs::read(world.log().join("checkpoint")).unwrap(), published);
         assert_sound(&world.disk(), all, &[]);
