@@ -2,7 +2,8 @@
 //! The evidence log: an RFC 6962 Merkle tree of records, in the formats of C2SP.
 //!
 //! Everything here is arithmetic over bytes that somebody else reads and writes. A log is a set of
-//! [tiles](tile) and one signed [checkpoint]; a [proof bundle](bundle) shows that one record is in it.
+//! [tiles](tile) and one signed [checkpoint]; a [proof bundle](bundle) shows that one record is in
+//! it.
 
 pub mod bundle;
 pub mod checkpoint;

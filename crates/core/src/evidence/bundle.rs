@@ -17,8 +17,8 @@
 //! ```
 //!
 //! Stricter than tlog-proof: the `extra` line must be there, numbers and base64 have one spelling,
-//! and the checkpoint has no extension lines. Nothing in the file is believed: the record counts only
-//! once its leaf hash leads to the root of a checkpoint signed by a key from elsewhere.
+//! and the checkpoint has no extension lines. Nothing in the file is believed: the record counts
+//! only once its leaf hash leads to the root of a checkpoint signed by a key from elsewhere.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -59,6 +59,7 @@ pub struct Proven<'a> {
 
 /// Why a bundle is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BundleError {
     /// Over [`BUNDLE_BYTES_MAX`], [`RECORD_BYTES_MAX`] or [`PROOF_HASHES_MAX`].
     #[error("the bundle is over the limit")]

@@ -17,6 +17,7 @@ pub struct Checkpoint {
 
 /// Why a checkpoint is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// The note round it is refused.
     #[error(transparent)]

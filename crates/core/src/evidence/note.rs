@@ -23,6 +23,7 @@ const ED25519: u8 = 0x01;
 
 /// Why a note or a key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NoteError {
     /// Over [`NOTE_BYTES_MAX`] or [`SIGNATURES_MAX`].
     #[error("the note is over the limit")]

@@ -11,6 +11,7 @@ pub const PROOF_HASHES_MAX: usize = 65;
 
 /// Why a proof proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProofError {
     /// The index is not below the size of the tree.
     #[error("the index is not inside the tree")]
@@ -112,7 +113,8 @@ pub fn root_from_inclusion(
     Ok(hash)
 }
 
-/// Checks that the tree of `old` leaves under `old_root` is a prefix of that of `new` under `new_root`.
+/// Checks that the tree of `old` leaves under `old_root` is a prefix of that of `new` under
+/// `new_root`.
 ///
 /// # Errors
 /// [`ProofError`] in every other case.

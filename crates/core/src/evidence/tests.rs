@@ -20,7 +20,8 @@ pub(super) fn leaves(count: u64) -> Vec<Hash> {
     (0..count).map(|i| leaf_hash(&i.to_be_bytes())).collect()
 }
 
-/// RFC 6962 section 2.1 to the letter: slices and recursion, nothing shared with the code it judges.
+/// RFC 6962 section 2.1 to the letter: slices and recursion, nothing shared with the code it
+/// judges.
 pub(super) mod naive {
     use sha2::{Digest as _, Sha256};
 

@@ -20,6 +20,7 @@ const LEVEL_MAX: u8 = 63;
 
 /// Why bytes or a name are not a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TileError {
     /// The name is not one that tlog-tiles would write.
     #[error("not a tile name")]
@@ -197,7 +198,8 @@ pub fn decode_hashes(bytes: &[u8], width: usize) -> Result<Vec<Hash>, TileError>
 /// The bytes of an entry bundle: each record behind its length, 16 bits big-endian.
 ///
 /// # Errors
-/// [`TileError::TooLarge`] for a record over [`RECORD_BYTES_MAX`] or more than [`TILE_WIDTH`] records.
+/// [`TileError::TooLarge`] for a record over [`RECORD_BYTES_MAX`] or more than [`TILE_WIDTH`]
+/// records.
 pub fn encode_entries<R: AsRef<[u8]>>(records: &[R]) -> Result<Vec<u8>, TileError> {
     if records.len() > TILE_WIDTH {
         return Err(TileError::TooLarge);
@@ -214,8 +216,8 @@ pub fn encode_entries<R: AsRef<[u8]>>(records: &[R]) -> Result<Vec<u8>, TileErro
 /// Reads an entry bundle of `width` records.
 ///
 /// # Errors
-/// [`TileError::TooLarge`] for a width over [`TILE_WIDTH`]; [`TileError::Length`] if a record is cut
-/// short, or if any byte is left over.
+/// [`TileError::TooLarge`] for a width over [`TILE_WIDTH`]; [`TileError::Length`] if a record is
+/// cut short, or if any byte is left over.
 pub fn decode_entries(bytes: &[u8], width: usize) -> Result<Vec<&[u8]>, TileError> {
     if width > TILE_WIDTH {
         return Err(TileError::TooLarge);

@@ -6,8 +6,8 @@ use super::tile::{TILE_WIDTH, Tile, TileError};
 
 /// The right edge of a tree, kept as the partial tile of each level.
 ///
-/// Leaves go in one at a time; each tile that fills is handed out once. Memory is bounded by 8 levels
-/// of 255 hashes whatever the size of the tree.
+/// Leaves go in one at a time; each tile that fills is handed out once. Memory is bounded by 8
+/// levels of 255 hashes whatever the size of the tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
@@ -51,8 +51,8 @@ impl Frontier {
     /// Adds a leaf; `full` receives each tile that this one fills, lowest level first.
     ///
     /// # Errors
-    /// Those of `full`, after which this value must not be used any more, and [`TileError::TooLarge`]
-    /// at 2^64 - 1 leaves.
+    /// Those of `full`, after which this value must not be used any more, and
+    /// [`TileError::TooLarge`] at 2^64 - 1 leaves.
     pub fn append<E: From<TileError>>(
         &mut self,
         leaf: Hash,

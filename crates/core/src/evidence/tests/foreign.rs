@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cases that others wrote, read from a folder outside this repository.
 //!
-//! `CHANCERY_MERKLE_TESTDATA` is the `testdata` folder of transparency-dev/merkle, `CHANCERY_C2SP` a
-//! copy of the C2SP specifications. Run with `cargo test -p chancery-core foreign -- --ignored`.
+//! `CHANCERY_MERKLE_TESTDATA` is the `testdata` folder of transparency-dev/merkle, `CHANCERY_C2SP`
+//! a copy of the C2SP specifications. Run with `cargo test -p chancery-core foreign -- --ignored`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

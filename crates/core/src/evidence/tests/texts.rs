@@ -81,6 +81,29 @@ fn a_key_of_small_order_is_refused() {
 }
 
 #[test]
+fn a_signature_with_a_point_of_small_order_is_refused() {
+    // R is the identity and S = k·a: the equation holds, the strict rules do not.
+    let signature = concat!(
+        "kmE6JQEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "SSKZduSrlFpt0is6Hldu58bFiE57/8KdN158gYP0Gw4=",
+    );
+    let note = format!("text\n\n— {NAME} {signature}\n");
+    let refused = Note::parse(note.as_bytes()).unwrap().verify(signer().verifier());
+    assert_eq!(refused, Err(NoteError::Signature));
+}
+
+#[test]
+fn a_text_that_no_note_can_carry_is_not_signed() {
+    for text in ["", "no newline", "tab\t\n", "nul\0\n", "return\r\n"] {
+        assert_eq!(signer().sign(text), Err(NoteError::Malformed), "{text:?}");
+    }
+    assert_eq!(signer().sign(&"a\n".repeat(NOTE_BYTES_MAX)), Err(NoteError::TooLarge));
+    let note = signer().sign("blank\n\nlines\n\n").unwrap();
+    let text = Note::parse(note.as_bytes()).unwrap().verify(signer().verifier());
+    assert_eq!(text, Ok("blank\n\nlines\n\n"));
+}
+
+#[test]
 fn every_bit_of_a_note_counts() {
     let (signer, note) = (signer(), checkpoint().sign(&signer()).unwrap());
     assert_eq!(Checkpoint::open(note.as_bytes(), signer.verifier()), Ok(checkpoint()));

@@ -125,7 +125,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), width in 0_usize..300) {
+    fn no_bytes_make_decoding_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..600),
+        width in 0_usize..300,
+    ) {
         if let Ok(records) = decode_entries(&bytes, width) {
             prop_assert_eq!(encode_entries(&records).unwrap(), bytes.clone());
         }
