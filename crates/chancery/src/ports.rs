@@ -3,6 +3,7 @@
 //! `chancery-testkit` has the suite that judges them.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_core::claim::ClaimRequest;
@@ -52,6 +53,15 @@ pub trait Sink: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
 }
 
+impl<K: Sink> Sink for Arc<K> {
+    fn append(
+        &self,
+        messages: &[Sealed],
+    ) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
+        (**self).append(messages)
+    }
+}
+
 /// What was already done, per group, and what was set aside.
 ///
 /// Every method is atomic and durable once it returns `Ok`. Any number of processes share one
@@ -68,7 +78,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Begun<Self::Unit>, Fault>> + Send;
 
     /// Sets a message aside, whole, with its evidence, and ends its claim. Setting the same
-    /// message aside again only updates why.
+    /// message aside again only updates why. A message to skip is not kept: its record is entered,
+    /// and a copy of it that was set aside earlier goes.
     fn keep(
         &self,
         kept: &Kept<'_>,

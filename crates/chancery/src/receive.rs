@@ -187,13 +187,8 @@ impl<L: Ledger, H> Tail<'_, '_, L, H> {
     }
 
     async fn refuse(&self, refusal: Refusal, ask: Option<&ClaimRequest>) -> Result<Settle, Fault> {
-        let disposition = refusal.reason.disposition();
-        let record = self.record(kind(disposition)).because(&refusal);
+        let record = self.record(kind(refusal.reason.disposition())).because(&refusal);
         self.with.signals.refused(&self.delivery.stream, refusal.reason);
-        if disposition == Disposition::Skip {
-            self.with.ledger.note(record).await?;
-            return Ok(Settle::Acknowledge(Settled::Refused(refusal.reason)));
-        }
         let kept = Kept {
             group: &self.with.reader.group,
             delivery: self.delivery,

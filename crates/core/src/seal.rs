@@ -16,7 +16,7 @@ use crate::reason::Reason;
 use crate::screen::{authorize, validate};
 use crate::snapshot::Snapshot;
 use crate::text::b64u;
-use crate::time::{MINUTE_MS, Timestamp};
+use crate::time::Timestamp;
 
 /// What a service wants to say, before it is signed.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Draft {
     pub actor: Option<String>,
     /// W3C traceparent of the origin.
     pub traceparent: Option<String>,
-    /// Deadline; a command without one gets a minute.
+    /// Deadline; a command without one gets the policy's `publish_within`.
     pub deadline: Option<Timestamp>,
     /// Message ids of what triggered this, at most 4.
     pub causes: Vec<[u8; 32]>,
@@ -265,8 +265,9 @@ fn header(
     body: &[u8],
     key: Option<&str>,
 ) -> String {
+    let within_ms = snapshot.policy.times.publish_within_ms;
     let deadline = match stream.kind {
-        Kind::Command => draft.deadline.or(Some(stamp.now + MINUTE_MS)),
+        Kind::Command => draft.deadline.or(Some(stamp.now + within_ms)),
         _ => draft.deadline,
     };
     let schema = snapshot.schema(&draft.event_type, draft.schema_version);

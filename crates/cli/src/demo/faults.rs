@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The faults: consumers that die, and a dead-letter queue that is driven again. What must die is
+//! a child process of this same binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use chancery::{Fault, Publisher, Settings};
+use chancery_local::Broker;
+use std::sync::Arc;
+
+use super::honest;
+use super::services::{BILLING, REPORT, Shop};
+use super::verdict::FaultResult;
+
+/// Messages of each fault.
+const FEW: u64 = 20;
+/// Times a supervisor would start a consumer again.
+const RESTARTS_MAX: u32 = 40;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Orders that the faults add to the honest ones, and the one that can never be handled.
+pub(super) struct Added {
+    pub(super) orders: u64,
+    pub(super) poison: String,
+}
+
+/// Every fault, one after the other, on the report service.
+pub(super) async fn all(
+    shop: &Shop,
+    publisher: &Publisher<Arc<Broker>>,
+    first: u64,
+) -> Result<(Vec<FaultResult>, Added), Fault> {
+    let publish = async |from: u64| {
+        honest::orders(publisher, from, from + FEW).await.map_err(|e| Fault::broker(e.to_string()))
+    };
+    let mut next = first;
+    let mut results = Vec::new();
+
+    publish(next).await?;
+    let poison = format!("o_{}", next + FEW / 2);
+    results.push(aborts(shop, &poison)?);
+    next += FEW;
+
+    publish(next).await?;
+    results.push(killed_in_handler(shop, &format!("o_{}", next + FEW / 2))?);
+    next += FEW;
+
+    publish(next).await?;
+    results.push(redriven(shop).await?);
+    next += FEW;
+    Ok((results, Added { orders: next - first, poison }))
+}
+
+fn aborts(shop: &Shop, poison: &str) -> Result<FaultResult, Fault> {
+    let mut deaths = 0;
+    for _ in 0..RESTARTS_MAX {
+        let mut worker = Worker::start(shop, &["--abort", poison])?;
+        if worker.wait()? {
+            break;
+        }
+        deaths += 1;
+    }
+    let drained = shop.broker.lag(REPORT.stream, REPORT.name)?.messages == 0;
+    Ok(FaultResult {
+        name: "a message that aborts its consumer",
+        survived: drained && deaths > 0 && deaths < RESTARTS_MAX,
+        detail: format!("parked after {deaths} deaths, the rest handled"),
+    })
+}
+
+fn killed_in_handler(shop: &Shop, order: &str) -> Result<FaultResult, Fault> {
+    let marker = shop.dir.join("mid-handler");
+    let at = marker.to_string_lossy().into_owned();
+    let mut worker = Worker::start(shop, &["--pause", order, "--marker", &at])?;
+    let caught = wait_for(&marker);
+    worker.kill()?;
+    let drained = Worker::start(shop, &[])?.wait()?;
+    Ok(FaultResult {
+        name: "consumer killed in mid-handler",
+        survived: caught && drained && shop.broker.lag(REPORT.stream, REPORT.name)?.messages == 0,
+        detail: "effect written and not committed, kill -9, run again".to_owned(),
+    })
+}
+
+// Some of these messages were never handled, some were handled long ago: a redrive must run the
+// first and skip the second.
+async fn redriven(shop: &Shop) -> Result<FaultResult, Fault> {
+    let dlq = format!("{}.dlq", REPORT.stream);
+    let mut dead = 0;
+    for stats in shop.broker.streams()?.iter().filter(|stats| stats.name == REPORT.stream) {
+        for offset in stats.next_offset - 10..stats.next_offset {
+            shop.broker.dead_letter(REPORT.stream, REPORT.name, offset)?;
+            dead += 1;
+        }
+    }
+    for done in shop.broker.browse(REPORT.stream, 1, 50)? {
+        let key = done.key.as_deref();
+        shop.broker.append_raw(&dlq, &done.fields, key, done.body.as_deref())?;
+    }
+    let driven = shop.broker.redrive(&dlq)?;
+    let settings =
+        Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
+    for group in [REPORT, BILLING] {
+        group.run(shop, settings.clone(), None, std::future::pending()).await?;
+    }
+    Ok(FaultResult {
+        name: "dead-letter queue driven again",
+        survived: dead == 10 && driven == 60,
+        detail: format!("{driven} messages, {dead} of them not done before; no effect doubled"),
+    })
+}
+
+/// A consumer of the report service in a process of its own.
+struct Worker(Child);
+
+impl Worker {
+    fn start(shop: &Shop, trap: &[&str]) -> Result<Worker, Fault> {
+        let binary = std::env::current_exe().map_err(Fault::broker)?;
+        let child = Command::new(binary)
+            .args(["demo-worker", "--dir"])
+            .arg(&shop.dir)
+            .args(trap)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        child.map(Worker).map_err(Fault::broker)
+    }
+
+    /// Whether it ended by itself and well.
+    fn wait(&mut self) -> Result<bool, Fault> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.0.try_wait().map_err(Fault::broker)? {
+                return Ok(status.success());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.kill()?;
+        Ok(false)
+    }
+
+    fn kill(&mut self) -> Result<(), Fault> {
+        self.0.kill().and_then(|()| self.0.wait().map(|_| ())).map_err(Fault::broker)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_for(marker: &Path) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if marker.exists() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+/// Where a demo keeps what its workers need.
+pub(super) fn bundle_path(dir: &Path) -> (PathBuf, PathBuf) {
+    (dir.join("bundle.json"), dir.join("root.pub"))
+}
