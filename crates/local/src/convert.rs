@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Between our words and the file's: limits, header fields, rows.
+
+use bytes::Bytes;
+use chancery_core::{AppendTime, Delivery, Fault, Field, Timestamp};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::config::{BODY_BYTES_MAX, FIELDS_BYTES_MAX, FIELDS_MAX, KEY_BYTES_MAX, corrupt};
+use crate::produce::RawMessage;
+
+/// Refuses what is larger than the broker keeps.
+pub(crate) fn check_sizes(message: &RawMessage<'_>) -> Result<(), Fault> {
+    let fields_bytes: usize = message.fields.iter().map(|f| f.name.len() + f.value.len()).sum();
+    for (what, size, max) in [
+        ("a body of bytes", message.body.map_or(0, <[u8]>::len), BODY_BYTES_MAX),
+        ("header fields", message.fields.len(), FIELDS_MAX),
+        ("bytes of header fields", fields_bytes, FIELDS_BYTES_MAX),
+        ("a record key of bytes", message.key.map_or(0, <[u8]>::len), KEY_BYTES_MAX),
+    ] {
+        if size > max {
+            return Err(Fault::broker(format!("{what}: {size} is more than {max}; send less")));
+        }
+    }
+    Ok(())
+}
+
+/// Names and values in order, each behind its length (32 bits, big-endian).
+pub(crate) fn encode_fields(fields: &[Field]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in fields.iter().flat_map(|field| [field.name.as_bytes(), &field.value]) {
+        out.extend(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend(part);
+    }
+    out
+}
+
+/// The inverse of [`encode_fields`]; `None` if it is not one.
+pub(crate) fn decode_fields(encoded: Vec<u8>) -> Option<Vec<Field>> {
+    let mut rest = Bytes::from(encoded);
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
+        if fields.len() == FIELDS_MAX {
+            return None;
+        }
+        let name = String::from_utf8(part(&mut rest)?.to_vec()).ok()?;
+        fields.push(Field { name, value: part(&mut rest)? });
+    }
+    Some(fields)
+}
+
+fn part(rest: &mut Bytes) -> Option<Bytes> {
+    let len = u32::from_be_bytes(*rest.first_chunk()?);
+    let end = usize::try_from(len).ok()?.checked_add(4)?;
+    if end > rest.len() {
+        return None;
+    }
+    Some(rest.split_to(end).slice(4..))
+}
+
+/// Reads one message; `None` if it is gone.
+pub(crate) fn load(
+    db: &Connection,
+    (stream, name): (i64, &str),
+    offset: i64,
+    deliveries: u32,
+) -> rusqlite::Result<Option<Delivery>> {
+    if size(db, stream, offset)?.is_none() {
+        return Ok(None);
+    }
+    let mut select = db.prepare_cached(
+        "SELECT fields, key, body, appended FROM message WHERE stream = ?1 AND offset = ?2",
+    )?;
+    let delivery = select.query_row((stream, offset), |row| {
+        let fields = decode_fields(row.get(0)?)
+            .ok_or_else(|| corrupt(format!("the header fields of {name}/{offset}")))?;
+        Ok(Delivery {
+            stream: name.to_owned(),
+            position: format!("{name}/{offset}"),
+            fields,
+            key: row.get::<_, Option<Vec<u8>>>(1)?.map(Bytes::from),
+            body: row.get::<_, Option<Vec<u8>>>(2)?.map(Bytes::from),
+            appended: AppendTime::Broker(Timestamp(row.get(3)?)),
+            deliveries,
+        })
+    })?;
+    Ok(Some(delivery))
+}
+
+/// A message's size in bytes, read without the message.
+pub(crate) fn size(db: &Connection, stream: i64, offset: i64) -> rusqlite::Result<Option<usize>> {
+    let mut select = db.prepare_cached(
+        "SELECT length(fields) + ifnull(length(key), 0) + ifnull(length(body), 0)
+         FROM message WHERE stream = ?1 AND offset = ?2",
+    )?;
+    let size: Option<i64> = select.query_row((stream, offset), |row| row.get(0)).optional()?;
+    let max = BODY_BYTES_MAX + KEY_BYTES_MAX + FIELDS_BYTES_MAX + 8 * FIELDS_MAX;
+    match size.map(usize::try_from) {
+        None => Ok(None),
+        Some(Ok(size)) if size <= max => Ok(Some(size)),
+        Some(_) => Err(corrupt(format!("message {offset} is larger than any that was appended"))),
+    }
+}
