@@ -71,7 +71,7 @@ impl Validated<'_> {
     }
 
     // Of an envelope only the payload counts: trace, request and signing time differ between two
-    // honest tellings of one event (docs/decisions/0002-content-of-an-event.md).
+    // honest tellings of one event (docs/decisions/0001-content-of-an-event.md).
     fn content(&self) -> [u8; 32] {
         let body = self.delivery.body.as_deref();
         let told = body.and_then(|body| body.get(self.payload.clone()));
