@@ -56,6 +56,20 @@ fn another_root_for_a_published_size_stops_the_sealer() {
 }
 
 #[test]
+fn a_published_root_that_the_database_does_not_have_stops_the_sealer() {
+    let (world, other) = (OnDisk::new(), OnDisk::new());
+    world.grow(&[5, 9]);
+    insert(&other.database(), 50, 55);
+    other.seal().unwrap();
+    fs::copy(other.log().join("checkpoint"), world.log().join("checkpoint")).unwrap();
+    assert!(matches!(world.seal().unwrap_err(), LogError::Forked { size: 5 }));
+    insert(&other.database(), 55, 56);
+    other.seal().unwrap();
+    fs::copy(other.log().join("checkpoint"), world.log().join("checkpoint")).unwrap();
+    assert!(matches!(world.seal().unwrap_err(), LogError::Forked { size: 6 }));
+}
+
+#[test]
 fn a_full_tile_with_other_bytes_stops_the_sealer() {
     for path in ["tile/entries/000", "tile/0/000"] {
         let world = OnDisk::new();

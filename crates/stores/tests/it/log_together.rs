@@ -5,10 +5,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use chancery_core::evidence::{Checkpoint, VerifierKey};
-use chancery_stores::log::{Disk, LogError, Pending, Reserved, Sealer, Storage, verify};
+use chancery_core::evidence::{Checkpoint, Hash, VerifierKey};
+use chancery_stores::log::{
+    CheckpointRow, Disk, LogError, Pending, Reserved, Sealer, Storage, verify,
+};
+use chancery_stores::sqlite::evidence::SqliteEvidence;
 
-use crate::log_world::{OnDisk, assert_sound, insert};
+use crate::log_world::{NAME, OnDisk, assert_sound, insert};
 
 #[test]
 fn the_second_sealer_is_refused_until_the_first_is_gone() {
@@ -106,6 +109,108 @@ fn without_a_lock_there_is_still_one_history() {
     });
     world.seal().unwrap();
     assert_sound(&world.disk(), COUNT, &[]);
+}
+
+/// A database in which somebody else gets in between, just before the step of that name.
+struct Raced<F> {
+    inner: SqliteEvidence,
+    before: F,
+}
+
+impl<F: FnMut(&str)> Pending for Raced<F> {
+    type Error = rusqlite::Error;
+
+    fn assign(&mut self, limit: u64) -> rusqlite::Result<u64> {
+        self.inner.assign(limit)
+    }
+
+    fn records(&mut self, begin: u64, end: u64) -> rusqlite::Result<Vec<Vec<u8>>> {
+        self.inner.records(begin, end)
+    }
+
+    fn latest(&mut self) -> rusqlite::Result<Option<CheckpointRow>> {
+        self.inner.latest()
+    }
+
+    fn root(&mut self, size: u64) -> rusqlite::Result<Option<Hash>> {
+        self.inner.root(size)
+    }
+
+    fn reserve(&mut self, size: u64, root: &Hash) -> rusqlite::Result<Reserved> {
+        (self.before)("reserve");
+        self.inner.reserve(size, root)
+    }
+
+    fn store_note(&mut self, size: u64, note: &str) -> rusqlite::Result<()> {
+        (self.before)("store note");
+        self.inner.store_note(size, note)
+    }
+
+    fn forget(&mut self, end: u64) -> rusqlite::Result<()> {
+        self.inner.forget(end)
+    }
+}
+
+/// Seals five records with `before` getting in between, and gives why that failed.
+fn raced(world: &OnDisk, before: impl FnMut(&str)) -> LogError {
+    insert(&world.database(), 0, 5);
+    let (disk, inner) = (world.disk(), world.database());
+    let mut sealer = Sealer::open(&disk, Raced { inner, before }, &world.signer).unwrap();
+    sealer.seal_once().unwrap_err()
+}
+
+#[test]
+fn a_size_that_another_sealer_bound_otherwise_is_not_signed() {
+    for (size, root) in [(5, [1; 32]), (6, [1; 32])] {
+        let world = OnDisk::new();
+        let bind = |step: &str| {
+            if step == "reserve" {
+                world.database().reserve(size, &root).unwrap();
+            }
+        };
+        let refused = raced(&world, bind);
+        let forked = matches!(refused, LogError::Forked { size: 5 });
+        let overtaken = matches!(refused, LogError::Overtaken { size: 5 });
+        assert_eq!((forked, overtaken), (size == 5, size == 6), "{refused}");
+        assert!(!world.log().join("checkpoint").exists());
+        let notes = "SELECT count(note) FROM chancery_checkpoint";
+        let notes: i64 =
+            world.database().connection().query_row(notes, [], |row| row.get(0)).unwrap();
+        assert_eq!(notes, 0);
+    }
+}
+
+#[test]
+fn a_newer_checkpoint_is_not_written_over() {
+    let world = OnDisk::new();
+    let newer = Checkpoint { origin: NAME.to_owned(), size: 6, root: [1; 32] };
+    let newer = newer.sign(&world.signer).unwrap();
+    let path = world.log().join("checkpoint");
+    let refused = raced(&world, |step| {
+        if step == "store note" {
+            std::fs::write(&path, &newer).unwrap();
+        }
+    });
+    assert!(matches!(refused, LogError::Overtaken { size: 5 }), "{refused}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+}
+
+#[test]
+fn files_are_readable_by_all_and_never_read_beyond_the_limit() {
+    let world = OnDisk::new();
+    let disk = world.disk();
+    let staged = disk.stage(b"12345").unwrap();
+    disk.rename(&staged, "tile/0/x001/000").unwrap();
+    assert_eq!(disk.read("tile/0/x001/000", 5).unwrap().unwrap(), b"12345");
+    assert_eq!(disk.read("tile/0/x001/001", 5).unwrap(), None);
+    let refused = disk.read("tile/0/x001/000", 4).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::FileTooLarge);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = world.log().join("tile/0/x001/000");
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o133, 0);
+    }
 }
 
 #[test]
