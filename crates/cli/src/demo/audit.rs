@@ -65,14 +65,14 @@ impl Log {
     /// refused for the attack's own reason, and nowhere as done.
     pub(super) fn attack(&self, attack: &Attack, position: &str) -> AttackResult {
         let readers = GROUPS.iter().filter(|group| group.stream == attack.stream);
-        let records: Vec<Option<&Record>> =
-            readers.map(|group| self.decided.get(group.name)?.get(position)?.last()).collect();
+        let records: Vec<&[Record]> = readers.map(|group| self.about(group, position)).collect();
         let refused = !records.is_empty()
-            && records.iter().all(|record| {
-                let code = record.and_then(|record| record.reason.as_deref());
-                code == Some(attack.reason.code())
+            && records.iter().all(|records| {
+                records.iter().all(|record| record.kind != RecordKind::Done)
+                    && records.last().and_then(|record| record.reason.as_deref())
+                        == Some(attack.reason.code())
             });
-        let shown = records.into_iter().flatten().next();
+        let shown = records.into_iter().find_map(|records| records.last());
         let said = |member: Option<&String>| member.cloned().unwrap_or_else(|| "-".to_owned());
         AttackResult {
             name: attack.name,
@@ -81,6 +81,11 @@ impl Log {
             reason: said(shown.and_then(|record| record.reason.as_ref())),
             expected: attack.reason.code(),
         }
+    }
+
+    fn about(&self, group: &Group, position: &str) -> &[Record] {
+        let decided = self.decided.get(group.name).and_then(|decided| decided.get(position));
+        decided.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The faults, the poison message looked up: it must be on record as parked.
