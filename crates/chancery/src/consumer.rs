@@ -137,11 +137,13 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         let mut run = Run { summary: Summary::default(), idle: Duration::ZERO, judged: None };
         loop {
             let snapshot = self.usable_snapshot().await?;
+            // At each start all held messages are judged once more: the software may be newer.
+            let known = run.judged.map_or([0; 32], |_| snapshot.digest);
             if run.judged != Some(snapshot.digest) {
                 self.note_snapshot(&decider, &snapshot).await?;
                 run.judged = Some(snapshot.digest);
             }
-            self.judge_again::<E, H>(handler, &decider, &snapshot, &mut run).await?;
+            self.judge_again::<E, H>(handler, &decider, &snapshot, known, &mut run).await?;
             if self.finished(&run) {
                 return Ok(run.summary);
             }
@@ -194,13 +196,14 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         Ok(())
     }
 
-    /// Judges kept messages again: those whose snapshot has changed, those whose turn has come,
+    /// Judges kept messages again: those that were not judged against the snapshot `known`, those whose turn has come,
     /// those that an operator released.
     async fn judge_again<E, H>(
         &mut self,
         handler: &H,
         decider: &Decider,
         snapshot: &Snapshot,
+        mut known: [u8; 32],
         run: &mut Run,
     ) -> Result<(), Fault>
     where
@@ -209,8 +212,8 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
     {
         let mut after = i64::MIN;
         while !run.done_enough(&self.settings) {
-            let (group, digest) = (&self.reader.group, &snapshot.digest);
-            let again = self.ledger.to_judge_again(group, &self.stream, digest, after, 64).await?;
+            let group = &self.reader.group;
+            let again = self.ledger.to_judge_again(group, &self.stream, &known, after, 64).await?;
             let Some(last) = again.last() else { return Ok(()) };
             after = last.row;
             for kept in again {
@@ -219,7 +222,8 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                 let settle = receive::<E, L, H>(&kept.delivery, snapshot, &with, now).await?;
                 if let Settle::Acknowledge(Settled::Done) = settle {
                     run.count(Settled::Done);
-                    after = i64::MIN;
+                    // What waited for this one may stand before it.
+                    (after, known) = (i64::MIN, snapshot.digest);
                 }
             }
         }
