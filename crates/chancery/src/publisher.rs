@@ -62,23 +62,26 @@ impl<K: Sink> Publisher<K> {
         secret: Secret,
         lane: [u8; 16],
     ) -> Result<Publisher<K>, Misuse> {
-        let publisher = Publisher {
-            sink,
-            snapshots,
-            service: service.to_owned(),
-            secret,
-            clock: Arc::new(SystemClock),
-            lane,
-            sequences: Mutex::default(),
-        };
-        publisher.key_is_ours(publisher.clock.now())?;
-        Ok(publisher)
+        Publisher::with_clock(sink, snapshots, service, secret, lane, Arc::new(SystemClock))
     }
 
-    /// Signs by another clock.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
+    /// The same, signing by another clock.
+    ///
+    /// # Errors
+    /// As for [`Publisher::new`].
+    pub fn with_clock(
+        sink: K,
+        snapshots: Snapshots,
+        service: &str,
+        secret: Secret,
+        lane: [u8; 16],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Publisher<K>, Misuse> {
+        let service = service.to_owned();
+        let sequences = Mutex::default();
+        let publisher = Publisher { sink, snapshots, service, secret, clock, lane, sequences };
+        publisher.key_is_ours(publisher.clock.now())?;
+        Ok(publisher)
     }
 
     /// Whether the key may sign for this service now.

@@ -1,1 +1,4 @@
-//! placeholder
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What tests are made of: a small world, the vector runner, the conformance suites, house rules.
+
+pub mod world;

@@ -43,7 +43,7 @@ impl Group {
     /// Opens the service's database and makes its table. No key of the table is unique: were an
     /// event handled twice, it would show.
     pub(super) fn open(&self, dir: &Path) -> Result<Database, Fault> {
-        let database = Database::open(&self.database(dir))?;
+        let database = Database::open(self.database(dir))?;
         let create = format!("CREATE TABLE IF NOT EXISTS {}(key TEXT NOT NULL, event TEXT NOT NULL)", self.table);
         database.connection()?.execute_batch(&create).map_err(Fault::store)?;
         Ok(database)
@@ -59,7 +59,7 @@ impl Group {
     ) -> Result<Summary, Fault> {
         let reader = Reader { service: self.service.into(), group: self.name.into() };
         let source = shop.broker.subscribe(self.stream, self.name)?;
-        let ledger = Transactional::new(self.open(&shop.dir)?)?;
+        let ledger = Transactional::new(&self.open(&shop.dir)?)?;
         let consumer = Consumer::new(source, ledger, shop.snapshots.clone(), self.stream, reader);
         let mut consumer = consumer
             .map_err(|misuse| Fault::broker(misuse.to_string()))?
@@ -125,7 +125,7 @@ impl Clerk {
         tx.execute(&insert, [key, event.id()]).map_err(|error| error.to_string())?;
         if self.group == BILLING && is_paid_out(key) {
             let amount = event.value().amount.unwrap_or(0.0);
-            tx.publish(&payout(key, event.tenant(), amount)).map_err(|fault| fault.to_string())?;
+            tx.publish(payout(key, event.tenant(), amount)).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
