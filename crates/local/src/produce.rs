@@ -76,7 +76,8 @@ impl Broker {
     pub fn with_quota(self, bytes_max: u64) -> Result<Broker, Fault> {
         self.database().read("its size is limited", |tx| {
             let page: u64 = tx.pragma_query_value(None, "page_size", |row| row.get(0))?;
-            tx.pragma_update_and_check(None, "max_page_count", bytes_max / page.max(1), |_| Ok(()))
+            let pages = (bytes_max / page.max(1)).clamp(1, u64::from(u32::MAX));
+            tx.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
         })?;
         Ok(self)
     }
