@@ -137,7 +137,8 @@ impl Broker {
         let offsets = self.database().write("append", |tx| {
             messages.map(|(stream, message)| insert(tx, stream, &message, now)).collect()
         })?;
-        if self.shared.appends.fetch_add(1, Ordering::Relaxed) % APPENDS_PER_EXPIRY == 0 {
+        let appends = self.shared.appends.fetch_add(1, Ordering::Relaxed);
+        if appends.is_multiple_of(APPENDS_PER_EXPIRY) {
             // The append is durable: a failure to tidy up must not look like a failure of it.
             let _ = self.expire_some(now);
         }

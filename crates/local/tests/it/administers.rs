@@ -143,6 +143,42 @@ async fn a_hung_receiver_loses_its_messages_and_its_late_word_still_counts() {
     silent(&mut third).await;
 }
 
+// A receipt is for one delivery: an old one must not give away what is in hand now.
+#[tokio::test]
+async fn an_old_receipt_gives_nothing_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path()).unwrap();
+    append(&broker, "1");
+    let mut source = broker.subscribe("a.b", "g").unwrap().with_lease(SILENCE);
+    let mut other = broker.subscribe("a.b", "g").unwrap();
+    let (_, old) = take(&mut source, 1).await.remove(0);
+    let (_, receipt) = take(&mut other, 1).await.remove(0);
+    other.give_back(receipt, Duration::ZERO).await.unwrap();
+    let source = &mut { source }.with_lease(Duration::from_secs(60));
+    let (_, current) = take(source, 1).await.remove(0);
+    source.give_back(old, Duration::ZERO).await.unwrap();
+    silent(&mut other).await;
+    source.acknowledge(current).await.unwrap();
+    silent(&mut other).await;
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_in_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path()).unwrap();
+    let body = vec![0; 15 << 20];
+    for _ in 0..4 {
+        broker.append_raw("a.b", &[], None, Some(&body)).unwrap();
+    }
+    let mut source = broker.subscribe("a.b", "g").unwrap();
+    let batch = source.receive(10, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(batch.len(), 3);
+    assert_eq!(broker.browse("a.b", 0, 10).unwrap().len(), 3);
+    drop((batch, source));
+    let mut source = broker.subscribe("a.b", "g").unwrap();
+    assert_eq!(source.receive(usize::MAX, Duration::from_secs(1)).await.unwrap().len(), 3);
+}
+
 #[tokio::test]
 async fn a_busy_receiver_keeps_its_lease() {
     let dir = tempfile::tempdir().unwrap();
