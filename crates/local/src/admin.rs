@@ -12,6 +12,8 @@ use crate::produce::{Broker, next_offset, stream_id};
 
 /// Messages moved or deleted in one transaction.
 const CHUNK: usize = 256;
+/// Most messages of a page.
+const PAGE_MAX: usize = 10_000;
 /// Bytes after which a page of messages ends.
 const PAGE_BYTES_MAX: usize = 32 << 20;
 const DEAD_LETTERS: &str = ".dlq";
@@ -91,7 +93,7 @@ impl Broker {
             let Some(id) = find_stream(tx, stream)? else { return Ok(Vec::new()) };
             let mut page = Vec::new();
             let mut bytes = 0;
-            for offset in offsets(tx, id, from, max)? {
+            for offset in offsets(tx, id, from, max.min(PAGE_MAX))? {
                 let Some(delivery) = load(tx, (id, stream), offset, 0)? else { continue };
                 bytes += delivery.body.as_ref().map_or(0, |body| body.len());
                 page.push(delivery);

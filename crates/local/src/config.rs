@@ -250,3 +250,17 @@ pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // "Durable once it returns" is lost with anything less when the power fails.
+    #[test]
+    fn commits_are_synchronous() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Database::open(dir.path()).unwrap().connection;
+        let of = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((of("synchronous"), of("busy_timeout")), (2, 10_000));
+    }
+}

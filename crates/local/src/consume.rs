@@ -184,7 +184,8 @@ impl Receiver {
             let quiet = seen == Some(version) && due.is_none_or(|due| view.now < due);
             Ok((version, !quiet && lease::has_work(tx, &view)?))
         })?;
-        if has_work && self.take(max)? {
+        let more = has_work && self.take(max)?;
+        if more || !self.unclaimed.is_empty() {
             self.seen = None;
             return Ok(());
         }
@@ -193,11 +194,12 @@ impl Receiver {
         Ok(())
     }
 
+    /// Takes what may be taken; tells whether there are more that were not looked at.
     fn take(&mut self, max: usize) -> Result<bool, Fault> {
         let (view, stream, fresh_first) = (self.view, self.stream.as_str(), self.fresh_first);
         let until = view.now.saturating_add(millis(self.lease));
         let name = self.owner.name.as_str();
-        let deliveries = self.database.write("take messages", |tx| {
+        let (taken, more) = self.database.write("take messages", |tx| {
             let mut batch = Batch::new(max);
             if fresh_first {
                 lease::take_fresh(tx, &view, &mut batch)?;
@@ -207,15 +209,15 @@ impl Receiver {
                 lease::take_fresh(tx, &view, &mut batch)?;
             }
             if batch.taken.is_empty() {
-                return Ok(Vec::new());
+                return Ok((Vec::new(), batch.more));
             }
             renew(tx, view.owner, name, until)?;
             batch.taken.sort_unstable();
-            deliveries(tx, &view, stream, &batch.taken)
+            Ok((deliveries(tx, &view, stream, &batch.taken)?, batch.more))
         })?;
         self.fresh_first = !fresh_first;
-        self.unclaimed = deliveries;
-        Ok(!self.unclaimed.is_empty())
+        self.unclaimed = taken;
+        Ok(more)
     }
 
     fn settle(

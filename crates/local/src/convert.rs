@@ -100,3 +100,28 @@ pub(crate) fn size(db: &Connection, stream: i64, offset: i64) -> rusqlite::Resul
         Some(_) => Err(corrupt(format!("message {offset} is larger than any that was appended"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn fields_come_back_as_they_went(
+            pairs in prop::collection::vec((".{0,20}", prop::collection::vec(any::<u8>(), 0..40)), 0..20)
+        ) {
+            let fields: Vec<Field> =
+                pairs.into_iter().map(|(name, value)| Field::new(name, value)).collect();
+            prop_assert!(decode_fields(encode_fields(&fields)) == Some(fields));
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(fields) = decode_fields(bytes.clone()) {
+                prop_assert_eq!(encode_fields(&fields), bytes);
+            }
+        }
+    }
+}

@@ -12,6 +12,8 @@ use crate::convert::size;
 const SCAN_MAX: usize = 1_024;
 /// A batch larger than this takes no further message.
 const BATCH_BYTES_MAX: usize = 32 << 20;
+/// Most messages of a batch.
+const BATCH_MAX: usize = 1_024;
 
 /// One owner's view of one subscription.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +28,15 @@ pub(crate) struct View {
 /// What one transaction takes: offsets and how often each was delivered.
 pub(crate) struct Batch {
     pub(crate) taken: Vec<(i64, u32)>,
+    /// There are new messages that were not looked at.
+    pub(crate) more: bool,
     room: usize,
     bytes: usize,
 }
 
 impl Batch {
     pub(crate) fn new(max: usize) -> Batch {
-        Batch { taken: Vec::new(), room: max, bytes: 0 }
+        Batch { taken: Vec::new(), more: false, room: max.min(BATCH_MAX), bytes: 0 }
     }
 
     fn is_full(&self) -> bool {
@@ -85,9 +89,9 @@ pub(crate) fn has_work(db: &Connection, view: &View) -> rusqlite::Result<bool> {
 pub(crate) fn next_due(db: &Connection, view: &View) -> rusqlite::Result<Option<i64>> {
     let mut select = db.prepare_cached(
         "SELECT min(not_before) FROM outstanding
-         WHERE subscription = ?1 AND head = 1 AND owner IS NULL",
+         WHERE subscription = ?1 AND head = 1 AND owner IS NULL AND not_before > ?2",
     )?;
-    select.query_row([view.subscription], |row| row.get(0))
+    select.query_row((view.subscription, view.now), |row| row.get(0))
 }
 
 /// Takes messages that were delivered before or had to wait for their key, longest due first.
@@ -172,32 +176,22 @@ pub(crate) fn take_fresh(
     view: &View,
     batch: &mut Batch,
 ) -> rusqlite::Result<()> {
-    let mut cursor = None;
-    for (offset, key) in fresh(tx, view)? {
-        if batch.is_full() {
-            break;
-        }
-        let lane = key.as_deref().map_or(Ok(Lane::Free), |key| lane(tx, view, key))?;
-        let bytes = size(tx, view.stream, offset)?.unwrap_or_default();
-        let takes = lane != Lane::Waiting;
-        tx.prepare_cached(
-            "INSERT INTO outstanding
-               (subscription, offset, key, head, owner, not_before, deliveries)
-             VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
-        )?
-        .execute((
-            view.subscription,
-            offset,
-            key,
-            lane == Lane::Free,
-            takes.then_some(view.owner),
-            u32::from(takes),
-        ))?;
-        if takes {
-            batch.add(offset, 1, bytes);
-        }
+    let mut select = tx.prepare_cached(
+        "SELECT offset, key FROM message WHERE stream = ?1
+           AND offset > (SELECT cursor FROM subscription WHERE id = ?2)
+         ORDER BY offset LIMIT ?3",
+    )?;
+    let mut rows = select.query((view.stream, view.subscription, SCAN_MAX))?;
+    let (mut cursor, mut scanned) = (None, 0);
+    while !batch.is_full()
+        && let Some(row) = rows.next()?
+    {
+        let offset = row.get(0)?;
+        enter(tx, view, offset, row.get(1)?, batch)?;
         cursor = Some(offset);
+        scanned += 1;
     }
+    batch.more = scanned == SCAN_MAX;
     if let Some(cursor) = cursor {
         tx.prepare_cached("UPDATE subscription SET cursor = ?2 WHERE id = ?1")?
             .execute((view.subscription, cursor))?;
@@ -205,18 +199,25 @@ pub(crate) fn take_fresh(
     Ok(())
 }
 
-type OffsetAndKey = (i64, Option<Vec<u8>>);
-
-fn fresh(tx: &Transaction<'_>, view: &View) -> rusqlite::Result<Vec<OffsetAndKey>> {
-    let mut select = tx.prepare_cached(
-        "SELECT offset, key FROM message WHERE stream = ?1
-           AND offset > (SELECT cursor FROM subscription WHERE id = ?2)
-         ORDER BY offset LIMIT ?3",
-    )?;
-    let rows = select.query_map((view.stream, view.subscription, SCAN_MAX), |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
-    rows.collect()
+fn enter(
+    tx: &Transaction<'_>,
+    view: &View,
+    offset: i64,
+    key: Option<Vec<u8>>,
+    batch: &mut Batch,
+) -> rusqlite::Result<()> {
+    let lane = key.as_deref().map_or(Ok(Lane::Free), |key| lane(tx, view, key))?;
+    let (head, takes) = (lane == Lane::Free, lane != Lane::Waiting);
+    let owner = takes.then_some(view.owner);
+    tx.prepare_cached(
+        "INSERT INTO outstanding (subscription, offset, key, head, owner, not_before, deliveries)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute((view.subscription, offset, key, head, owner, view.now, takes))?;
+    if takes {
+        batch.add(offset, 1, size(tx, view.stream, offset)?.unwrap_or_default());
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

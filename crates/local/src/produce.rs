@@ -76,7 +76,8 @@ impl Broker {
     pub fn with_quota(self, bytes_max: u64) -> Result<Broker, Fault> {
         self.database().read("its size is limited", |tx| {
             let page: u64 = tx.pragma_query_value(None, "page_size", |row| row.get(0))?;
-            tx.pragma_update_and_check(None, "max_page_count", bytes_max / page.max(1), |_| Ok(()))
+            let pages = (bytes_max / page.max(1)).clamp(1, u64::from(u32::MAX));
+            tx.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
         })?;
         Ok(self)
     }
@@ -136,7 +137,8 @@ impl Broker {
         let offsets = self.database().write("append", |tx| {
             messages.map(|(stream, message)| insert(tx, stream, &message, now)).collect()
         })?;
-        if self.shared.appends.fetch_add(1, Ordering::Relaxed) % APPENDS_PER_EXPIRY == 0 {
+        let appends = self.shared.appends.fetch_add(1, Ordering::Relaxed);
+        if appends.is_multiple_of(APPENDS_PER_EXPIRY) {
             // The append is durable: a failure to tidy up must not look like a failure of it.
             let _ = self.expire_some(now);
         }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What tests are made of: a small world, the vector runner, the conformance suites, house rules.
 
+pub mod conformance;
 pub mod world;

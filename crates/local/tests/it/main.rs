@@ -1,25 +1,48 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The embedded broker, judged.
+//! The embedded broker, judged by the suite of all brokers and by its own promises.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
 use std::time::Duration;
 
-use chancery::Source;
-use chancery_local::Broker;
+use chancery_local::{Broker, LocalSource};
+use chancery_testkit::conformance::{Features, Fixture, Place, Raw};
 
-#[tokio::test]
-async fn what_is_appended_is_received_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::open(dir.path()).unwrap();
-    assert_eq!(broker.append_raw("a.b", &[], Some(b"k"), Some(b"x")).unwrap(), 1);
-    assert_eq!(broker.append_raw("a.b", &[], Some(b"k"), None).unwrap(), 2);
-    let mut source = broker.subscribe("a.b", "g").unwrap();
-    let batch = source.receive(10, Duration::from_secs(1)).await.unwrap();
-    assert_eq!(batch.len(), 2);
-    for (_, receipt) in batch {
-        source.acknowledge(receipt).await.unwrap();
+mod administers;
+mod refuses;
+
+struct Local;
+
+impl Fixture for Local {
+    type Sink = Broker;
+    type Source = LocalSource;
+    const FEATURES: Features = Features {
+        null_body: true,
+        repeated_fields: true,
+        binary_fields: true,
+        append_time: true,
+        death: Duration::from_secs(2),
+    };
+
+    fn fresh() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        Place { name: dir.path().to_str().unwrap().to_owned(), guard: Box::new(dir) }
     }
-    drop(source);
-    let mut source = broker.subscribe("a.b", "g").unwrap();
-    assert!(source.receive(10, Duration::from_millis(50)).await.unwrap().is_empty());
-    assert_eq!(broker.lag("a.b", "g").unwrap().messages, 0);
+
+    async fn sink(place: &str) -> Broker {
+        Broker::open(Path::new(place)).unwrap()
+    }
+
+    async fn source(place: &str, stream: &str, group: &str) -> LocalSource {
+        Broker::open(Path::new(place)).unwrap().subscribe(stream, group).unwrap()
+    }
+
+    async fn raw(place: &str, stream: &str, message: Raw) {
+        let broker = Broker::open(Path::new(place)).unwrap();
+        let (key, body) = (message.key.as_deref(), message.body.as_deref());
+        broker.append_raw(stream, &message.fields, key, body).unwrap();
+    }
 }
+
+chancery_testkit::conformance!(Local);
