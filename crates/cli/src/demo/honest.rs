@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Honest traffic, and the producers' own list of it.
 
-use std::collections::BTreeSet;
 
 use chancery::publisher::Content;
 use chancery::{Event, PublishError, Publisher, Sink};
@@ -18,8 +17,6 @@ pub(super) struct Plan {
 /// Role changes of each user: granted, granted, granted, revoked.
 pub(super) const VERSIONS: u64 = 4;
 
-/// Every effect that the producers' list asks for: (table, key).
-pub(super) type Owed = BTreeSet<(&'static str, String)>;
 
 impl Plan {
     /// Events that producers publish: orders, a payout for every second one, role changes.

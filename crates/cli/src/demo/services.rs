@@ -88,7 +88,7 @@ pub(super) struct Entry {
 
 /// What is done to a consumer in mid-handler.
 #[derive(Clone, Debug)]
-pub(super) enum Trap {
+pub(crate) enum Trap {
     /// The process aborts on this order, each time.
     Abort(String),
     /// The process stands still on this order, its effect written and not committed, and says so

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// The whole result.
 #[derive(Serialize)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     pub(super) honest: Honest,
     pub(super) attacks: Vec<AttackResult>,
     pub(super) faults: Vec<FaultResult>,
@@ -56,7 +56,7 @@ pub(super) struct Evidence {
 
 impl Verdict {
     /// Whether nothing got through, was lost or doubled, and the evidence holds.
-    pub(super) fn good(&self) -> bool {
+    pub(crate) fn good(&self) -> bool {
         let honest = &self.honest;
         let clean = honest.lost + honest.doubled + honest.foreign == 0;
         clean
@@ -70,7 +70,7 @@ impl Verdict {
     }
 
     /// The table.
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut out = String::new();
         let wide = self.attacks.iter().map(|a| a.name.chars().count()).max().unwrap_or(0);
         let _ = writeln!(out, "{:wide$}  {:13} reason", "attack", "refused at");
