@@ -52,6 +52,9 @@ pub struct Limits {
     pub stranger_records_max: u64,
     /// Longest time that a message is held, in milliseconds; then it is parked.
     pub hold_ms_max: i64,
+    /// Largest file, in SQLite's pages (of 4096 bytes unless made otherwise); then as if the disk
+    /// were full. `None`: as large as the disk.
+    pub pages_max: Option<u32>,
 }
 
 impl Default for Limits {
@@ -66,6 +69,7 @@ impl Default for Limits {
             stranger_buckets_max: 16,
             stranger_records_max: 100,
             hold_ms_max: 15 * DAY_MS,
+            pages_max: None,
         }
     }
 }
@@ -138,7 +142,7 @@ impl Database {
             }
         }
         let (key, store_uuid) = pinned(&sql).map_err(told)?;
-        let pool = Mutex::new(vec![Pooled::new(sql).map_err(told)?]);
+        let pool = Mutex::new(vec![pooled(sql, &limits).map_err(told)?]);
         let writer = hex(&random::<8>()?);
         Ok(Database(Arc::new(Shared {
             limits,
@@ -280,7 +284,10 @@ impl Shared {
 
     fn pooled(&self) -> Result<Pooled, Fault> {
         let idle = lock(&self.pool).pop();
-        idle.map_or_else(|| self.tell(connect(&self.path).and_then(Pooled::new)), Ok)
+        idle.map_or_else(
+            || self.tell(connect(&self.path).and_then(|sql| pooled(sql, &self.limits))),
+            Ok,
+        )
     }
 
     pub(crate) fn put_back(&self, pooled: Pooled) {
@@ -335,6 +342,13 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     sql.pragma_update(None, "foreign_keys", true)?;
     sql.set_prepared_statement_cache_capacity(64);
     Ok(sql)
+}
+
+fn pooled(sql: Connection, limits: &Limits) -> rusqlite::Result<Pooled> {
+    if let Some(pages) = limits.pages_max {
+        sql.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
+    Pooled::new(sql)
 }
 
 fn birth() -> Result<Birth, Fault> {

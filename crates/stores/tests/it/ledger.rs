@@ -3,4 +3,10 @@
 
 mod world;
 
+mod broken;
+mod leased;
+mod lent;
 mod once;
+mod outbox;
+mod processes;
+mod set_aside;
