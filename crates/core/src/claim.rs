@@ -34,6 +34,8 @@ pub struct ClaimRequest {
     pub ordered: bool,
     /// Ordering version, on ordered streams.
     pub version: Option<u64>,
+    /// The producer's term, where it signed one.
+    pub term: Option<u64>,
     /// Where the broker keeps this copy.
     pub position: String,
     /// When the broker first appended it.
@@ -60,6 +62,7 @@ impl Validated<'_> {
             key: header.okey.as_deref().map(str::to_owned),
             ordered: self.stream.ordered,
             version: header.ov,
+            term: header.ep,
             position: self.delivery.position.clone(),
             appended: self.delivery.appended,
             remember_until: header.iat + horizon_ms,
