@@ -46,6 +46,10 @@ async fn retention_takes_the_old_and_nothing_younger() {
     append(&broker, "old, in hand");
     append(&broker, "old, never seen");
     let mut source = broker.subscribe("a.b", "g").unwrap();
+    let mut other = broker.subscribe("a.b", "given.back").unwrap();
+    for (_, receipt) in take(&mut other, 2).await {
+        other.give_back(receipt, Duration::from_secs(600)).await.unwrap();
+    }
     let held = take(&mut source, 1).await.remove(0);
     clock.0.store(HOUR_MS, Ordering::SeqCst);
     append(&broker, "young");
@@ -55,6 +59,11 @@ async fn retention_takes_the_old_and_nothing_younger() {
     source.acknowledge(held.1).await.unwrap();
     assert_eq!(finish(&mut source, 1).await, ["young"]);
     silent(&mut source).await;
+    assert_eq!(finish(&mut other, 1).await, ["young"]);
+    let db = rusqlite::Connection::open(dir.path().join("broker.db")).unwrap();
+    let left = "SELECT count(*) FROM outstanding";
+    let left: i64 = db.query_row(left, [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0, "something of the old messages stayed");
     assert_eq!(append(&broker, "next"), 4, "an offset was used twice");
 }
 
