@@ -158,6 +158,8 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         }
     }
 
+    /// Handles a batch. Outcomes are durable one by one; the broker is told of all of them at the
+    /// end, also when a fault ends the batch: what it was not told comes again and is skipped.
     async fn handle_batch<E, H>(
         &mut self,
         handler: &H,
@@ -172,28 +174,38 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
     {
         // Once a message of a key goes back, the later ones of that key go back with it.
         let mut waiting = BTreeSet::new();
+        let mut settled = Vec::new();
+        let mut returned = Vec::new();
+        let mut fault = None;
         for (delivery, receipt) in batch {
-            let key = delivery.key.clone();
-            if run.done_enough(&self.settings) || key.as_ref().is_some_and(|k| waiting.contains(k))
-            {
-                self.source.give_back(receipt, Duration::ZERO).await?;
+            let key = &delivery.key;
+            let behind = key.as_ref().is_some_and(|key| waiting.contains(key));
+            if fault.is_some() || behind || run.done_enough(&self.settings) {
+                returned.push((receipt, Duration::ZERO));
                 continue;
             }
             let with = self.receiver(handler, decider);
-            let now = self.clock.now();
-            match receive::<E, L, H>(&delivery, snapshot, &with, now).await? {
-                Settle::Acknowledge(settled) => {
-                    run.count(settled);
-                    self.source.acknowledge(receipt).await?;
+            match receive::<E, L, H>(&delivery, snapshot, &with, self.clock.now()).await {
+                Ok(Settle::Acknowledge(outcome)) => {
+                    run.count(outcome);
+                    settled.push(receipt);
                 }
-                Settle::GiveBack(delay) => {
-                    waiting.extend(key);
-                    self.source.give_back(receipt, delay).await?;
+                Ok(Settle::GiveBack(delay)) => {
+                    waiting.extend(key.clone());
+                    returned.push((receipt, delay));
                 }
-                Settle::Leave => self.source.give_back(receipt, self.settings.poll).await?,
+                Ok(Settle::Leave) => returned.push((receipt, self.settings.poll)),
+                Err(ours) => {
+                    returned.push((receipt, Duration::ZERO));
+                    fault = Some(ours);
+                }
             }
         }
-        Ok(())
+        self.source.acknowledge(settled).await?;
+        for (receipt, delay) in returned {
+            self.source.give_back(receipt, delay).await?;
+        }
+        fault.map_or(Ok(()), Err)
     }
 
     /// Judges kept messages again: those that were not judged against the snapshot `known`, those whose turn has come,

@@ -28,10 +28,11 @@ pub trait Source: Send + 'static {
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<(Delivery, Self::Receipt)>, Fault>> + Send;
 
-    /// Durable once it returns: the message does not come again to this group.
+    /// Durable once it returns: the messages do not come again to this group. On a fault any of
+    /// them may come again.
     fn acknowledge(
         &mut self,
-        receipt: Self::Receipt,
+        receipts: Vec<Self::Receipt>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Gives the message back, to come again after `delay`. Not a failure of the message: it must

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chancery_core::time::DAY_MS;
@@ -80,6 +81,9 @@ CREATE INDEX outstanding_owner ON outstanding (owner) WHERE owner IS NOT NULL;
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     pub(crate) dir: PathBuf,
+    // Writers of one process queue here: SQLite's own waiting is a sleep that grows, and with a
+    // few busy writers most of the time is slept away.
+    gate: Arc<Mutex<()>>,
 }
 
 impl Database {
@@ -99,7 +103,14 @@ impl Database {
             .map_err(|error| fault(&file, "cannot be opened", &error))?;
         recognize(&mut connection, &file)?;
         configure(&connection).map_err(|error| fault(&file, "cannot be set up", &error))?;
-        Ok(Database { connection, dir: dir.to_owned() })
+        Ok(Database { connection, dir: dir.to_owned(), gate: Arc::default() })
+    }
+
+    /// One more connection to the same file, for another thread of this process.
+    pub(crate) fn another(&self) -> Result<Database, Fault> {
+        let mut other = Database::open(&self.dir)?;
+        other.gate = Arc::clone(&self.gate);
+        Ok(other)
     }
 
     /// All of `work` in one durable transaction, or none of it.
@@ -108,6 +119,8 @@ impl Database {
         doing: &str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Fault> {
+        let gate = Arc::clone(&self.gate);
+        let _turn = gate.lock().unwrap_or_else(PoisonError::into_inner);
         let run = |connection: &mut Connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let out = work(&tx)?;

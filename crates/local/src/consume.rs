@@ -45,10 +45,14 @@ impl LocalReceipt {
 }
 
 impl LocalSource {
-    pub(crate) fn open(dir: &Path, stream: &str, group: &str) -> Result<LocalSource, Fault> {
+    pub(crate) fn open(
+        mut database: Database,
+        stream: &str,
+        group: &str,
+    ) -> Result<LocalSource, Fault> {
         check_stream(stream)?;
         check_group(group)?;
-        let mut database = Database::open(dir)?;
+        let dir = &database.dir.clone();
         let owner = Owner::new(dir)?;
         let until = now() + millis(LEASE);
         let (stream_id, subscription, owner_id) = database.write("subscribe", |tx| {
@@ -78,21 +82,6 @@ impl LocalSource {
     pub fn with_lease(self, lease: Duration) -> LocalSource {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).lease = lease;
         self
-    }
-
-    /// Acknowledges many messages in one durable commit.
-    ///
-    /// # Errors
-    /// A fault of the file: none is acknowledged.
-    pub async fn acknowledge_many(&mut self, receipts: Vec<LocalReceipt>) -> Result<(), Fault> {
-        self.run(move |receiver| {
-            receiver.settle("acknowledge", |tx, view| {
-                receipts.iter().try_for_each(|r| {
-                    lease::settle_unless_held(tx, r.subscription, r.offset, Some(r.owner), view.now)
-                })
-            })
-        })
-        .await
     }
 
     async fn run<T: Send + 'static>(
@@ -131,8 +120,18 @@ impl Source for LocalSource {
         }
     }
 
-    async fn acknowledge(&mut self, receipt: LocalReceipt) -> Result<(), Fault> {
-        self.acknowledge_many(vec![receipt]).await
+    async fn acknowledge(&mut self, receipts: Vec<LocalReceipt>) -> Result<(), Fault> {
+        if receipts.is_empty() {
+            return Ok(());
+        }
+        self.run(move |receiver| {
+            receiver.settle("acknowledge", |tx, view| {
+                receipts.iter().try_for_each(|r| {
+                    lease::settle_unless_held(tx, r.subscription, r.offset, Some(r.owner), view.now)
+                })
+            })
+        })
+        .await
     }
 
     async fn give_back(&mut self, receipt: LocalReceipt, delay: Duration) -> Result<(), Fault> {

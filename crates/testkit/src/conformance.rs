@@ -131,7 +131,7 @@ pub async fn finish<S: Source>(source: &mut S, n: usize) -> Vec<String> {
         assert!(!left.is_zero(), "{} of {n} messages came", bodies.len());
         for (delivery, receipt) in source.receive(n - bodies.len(), left).await.unwrap() {
             bodies.push(body(&delivery));
-            source.acknowledge(receipt).await.unwrap();
+            source.acknowledge(vec![receipt]).await.unwrap();
         }
     }
     bodies

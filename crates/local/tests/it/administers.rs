@@ -56,7 +56,7 @@ async fn retention_takes_the_old_and_nothing_younger() {
     assert_eq!(broker.expire(Timestamp(7 * DAY_MS)).unwrap(), 0);
     assert_eq!(broker.expire(Timestamp(7 * DAY_MS + HOUR_MS)).unwrap(), 2);
     assert_eq!(broker.lag("a.b", "g").unwrap().messages, 1);
-    source.acknowledge(held.1).await.unwrap();
+    source.acknowledge(vec![held.1]).await.unwrap();
     assert_eq!(finish(&mut source, 1).await, ["young"]);
     silent(&mut source).await;
     assert_eq!(finish(&mut other, 1).await, ["young"]);
@@ -105,7 +105,7 @@ async fn dead_letters_make_the_round_trip() {
     assert!(again.fields == first.fields && again.key == first.key && again.body == first.body);
     assert_eq!(again.appended, AppendTime::Broker(Timestamp(3_000)));
     assert_eq!((again.position.as_str(), again.deliveries), ("a.b/3", 1));
-    source.acknowledge(receipt).await.unwrap();
+    source.acknowledge(vec![receipt]).await.unwrap();
     silent(&mut source).await;
 }
 
@@ -144,7 +144,7 @@ async fn a_hung_receiver_loses_its_messages_and_its_late_word_still_counts() {
     let mut third = broker.subscribe("a.b", "g").unwrap();
     let (_, second) = held.pop().unwrap();
     let (_, first) = held.pop().unwrap();
-    hung.acknowledge(first).await.unwrap();
+    hung.acknowledge(vec![first]).await.unwrap();
     hung.give_back(second, Duration::ZERO).await.unwrap();
     silent(&mut third).await; // its key is still with `other`
     drop((taken, other));
@@ -167,7 +167,7 @@ async fn an_old_receipt_gives_nothing_back() {
     let (_, current) = take(source, 1).await.remove(0);
     source.give_back(old, Duration::ZERO).await.unwrap();
     silent(&mut other).await;
-    source.acknowledge(current).await.unwrap();
+    source.acknowledge(vec![current]).await.unwrap();
     silent(&mut other).await;
 }
 
@@ -199,7 +199,7 @@ async fn a_busy_receiver_keeps_its_lease() {
     let mut other = broker.subscribe("a.b", "g").unwrap();
     for (_, receipt) in take(&mut busy, 5).await {
         silent(&mut other).await;
-        busy.acknowledge(receipt).await.unwrap();
+        busy.acknowledge(vec![receipt]).await.unwrap();
     }
     silent(&mut other).await;
 }
@@ -216,7 +216,7 @@ async fn figures_say_what_is_there() {
     assert_eq!(broker.lag("a.b", "g").unwrap(), Lag { messages: 2, oldest_ms: Some(4_000) });
     let mut batch = take(&mut source, 2).await;
     assert_eq!(broker.lag("a.b", "g").unwrap().messages, 2);
-    source.acknowledge(batch.pop().unwrap().1).await.unwrap();
+    source.acknowledge(vec![batch.pop().unwrap().1]).await.unwrap();
     assert_eq!(broker.lag("a.b", "g").unwrap().messages, 1);
     assert_eq!(broker.lag("no.such", "g").unwrap(), Lag::default());
     let stats = broker.streams().unwrap().remove(0);
@@ -246,7 +246,7 @@ async fn thousands_take_seconds() {
     assert_eq!(finish(&mut source, 1_500).await.len(), 1_500);
     let singly = started.elapsed();
     let rest = take(&mut source, 1_500).await;
-    source.acknowledge_many(rest.into_iter().map(|(_, r)| r).collect()).await.unwrap();
+    source.acknowledge(rest.into_iter().map(|(_, r)| r).collect()).await.unwrap();
     let all = started.elapsed();
     println!("3000 appended {appended:?}; 1500 settled singly {singly:?}, 3000 {all:?}");
     assert!(all < Duration::from_secs(60), "{all:?}");

@@ -95,7 +95,7 @@ pub async fn acknowledged_messages_do_not_come_again<F: Fixture>() {
     batch.sort_by_key(|(delivery, _)| body(delivery));
     let (_, last) = batch.pop().unwrap();
     for (_, receipt) in batch {
-        source.acknowledge(receipt).await.unwrap();
+        source.acknowledge(vec![receipt]).await.unwrap();
     }
     drop((last, source));
     let mut source = F::source(&place.name, STREAM, "g").await;
@@ -158,7 +158,7 @@ pub async fn a_cancelled_receive_loses_nothing<F: Fixture>() {
         };
         assert_eq!(bodies(&got), ["a"]);
         for (_, receipt) in got {
-            source.acknowledge(receipt).await.unwrap();
+            source.acknowledge(vec![receipt]).await.unwrap();
         }
     }
     silent(&mut source).await;

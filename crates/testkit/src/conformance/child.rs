@@ -96,7 +96,7 @@ async fn consume<F: Fixture>(place: &str, group: &str) {
             return;
         }
         for (delivery, receipt) in batch {
-            source.acknowledge(receipt).await.unwrap();
+            source.acknowledge(vec![receipt]).await.unwrap();
             println!("{SAYS}{}", body(&delivery));
         }
     }

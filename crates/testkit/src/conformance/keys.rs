@@ -39,7 +39,7 @@ pub async fn a_key_is_with_one_receiver<F: Fixture>() {
     silent(&mut second).await;
     append::<F>(&place.name, &[(Some("k"), "4")]).await;
     silent(&mut second).await;
-    first.acknowledge(receipt).await.unwrap();
+    first.acknowledge(vec![receipt]).await.unwrap();
     drop(first);
     assert_eq!(finish(&mut second, 3).await, ["2", "3", "4"]);
 }
@@ -230,7 +230,7 @@ impl<S: Source> Walk<S> {
     async fn acknowledge(&mut self, who: usize) {
         let (source, hand) = &mut self.receivers[who];
         if let Some((n, receipt)) = hand.pop_first() {
-            source.acknowledge(receipt).await.unwrap();
+            source.acknowledge(vec![receipt]).await.unwrap();
             self.done.insert(n);
         }
     }
