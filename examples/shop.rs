@@ -140,9 +140,9 @@ fn sources(root: &[u8; 32], keys: &[(&str, [u8; 32])]) -> Result<Sources, Misuse
     let root = Secret::ed25519(root);
     let now = SystemClock.now();
     let (from, until) = (now + -DAY_MS, now + 365 * DAY_MS);
-    let keys = keys.iter().map(|(service, seed)| {
-        KeyEntry::new(&Secret::ed25519(seed), service, from, until)
-    });
+    let keys = keys
+        .iter()
+        .map(|(service, seed)| KeyEntry::new(&Secret::ed25519(seed), service, from, until));
     let bundle = Bundle {
         v: 1,
         domain: "shop.example".into(),

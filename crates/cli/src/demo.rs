@@ -86,14 +86,16 @@ pub(crate) async fn work(dir: &Path, trap: Option<Trap>) -> Result<(), Trouble> 
     let read = |path: &Path| std::fs::read(path).map_err(Fault::broker);
     let root = read(&root)?.try_into().map_err(|_| Fault::broker("not a root key"))?;
     let shop = open(dir, &shop::sources(read(&bundle)?, root))?;
-    let settings =
-        Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
+    let settings = Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
     REPORT.run(&shop, settings, trap, std::future::pending()).await?;
     Ok(())
 }
 
 /// The trap that a worker's arguments set.
-pub(crate) fn trap(abort: Option<String>, pause: Option<(String, std::path::PathBuf)>) -> Option<Trap> {
+pub(crate) fn trap(
+    abort: Option<String>,
+    pause: Option<(String, std::path::PathBuf)>,
+) -> Option<Trap> {
     abort.map(Trap::Abort).or(pause.map(|(order, marker)| Trap::Pause(order, marker)))
 }
 
@@ -203,8 +205,7 @@ async fn drained(shop: &Shop) -> Result<(), Fault> {
 
 /// After the faults: what is still with the broker is handled, and billing's outbox emptied.
 async fn finish(shop: &Shop, publishers: &Publishers) -> Result<(), Fault> {
-    let settings =
-        Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
+    let settings = Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
     for group in [BILLING, REPORT, ACCESS] {
         group.run(shop, settings.clone(), None, std::future::pending()).await?;
     }

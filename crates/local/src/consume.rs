@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Receiving.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,8 +51,7 @@ impl LocalSource {
     ) -> Result<LocalSource, Fault> {
         check_stream(stream)?;
         check_group(group)?;
-        let dir = &database.dir.clone();
-        let owner = Owner::new(dir)?;
+        let owner = Owner::new(&database.dir)?;
         let until = now() + millis(LEASE);
         let (stream_id, subscription, owner_id) = database.write("subscribe", |tx| {
             let id = stream_id(tx, stream)?;

@@ -88,8 +88,8 @@ impl Broker {
     /// # Errors
     /// A fault of the names, the file or the lock file.
     pub fn subscribe(&self, stream: &str, group: &str) -> Result<LocalSource, Fault> {
-        let dir = self.database().dir.clone();
-        LocalSource::open(&dir, stream, group)
+        let database = self.database().another()?;
+        LocalSource::open(database, stream, group)
     }
 
     /// The ordinary append, as any client makes it; gives the offset: 1, 2, 3… per stream.

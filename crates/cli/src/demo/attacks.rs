@@ -51,7 +51,8 @@ pub(super) fn all(spoils: &Spoils) -> Vec<Attack> {
 
 fn strangers(s: &Spoils) -> Vec<Attack> {
     let fake = s.order("evil-unsigned");
-    let unsigned = Raw { fields: Vec::new(), key: Some(b"evil-unsigned".into()), body: fake.envelope() };
+    let unsigned =
+        Raw { fields: Vec::new(), key: Some(b"evil-unsigned".into()), body: fake.envelope() };
     let fake = s.order("evil-forged");
     let h = fake.header(&fake.envelope());
     let block = format!("1;{}:{}", kid(&s.orders), b64u(&sign(&s.stranger, &h)));
@@ -72,9 +73,8 @@ fn algorithm_swap(s: &Spoils) -> Raw {
     let fake = s.order("evil-hmac");
     let h = fake.header(&fake.envelope());
     let public = s.orders.verifying_key();
-    let mac = Hmac::<sha2::Sha256>::new_from_slice(public.as_bytes()).map(|mac| {
-        mac.chain_update(h.as_bytes()).finalize().into_bytes().to_vec()
-    });
+    let mac = Hmac::<sha2::Sha256>::new_from_slice(public.as_bytes())
+        .map(|mac| mac.chain_update(h.as_bytes()).finalize().into_bytes().to_vec());
     let block = format!("1;{}:{}", kid(&s.orders), b64u(&mac.unwrap_or_default()));
     fake.raw(h, Some(block), fake.envelope())
 }
@@ -86,12 +86,7 @@ fn stripped(honest: &Delivery) -> Raw {
 }
 
 fn replays(s: &Spoils) -> Vec<Attack> {
-    let on_payout = |name, reason, raw| Attack {
-        name,
-        stream: "payout.approve",
-        reason,
-        raw,
-    };
+    let on_payout = |name, reason, raw| Attack { name, stream: "payout.approve", reason, raw };
     let again = honest_again(&s.order, &s.orders, s.now, false);
     let other = honest_again(&s.order, &s.orders, s.now, true);
     vec![
@@ -151,7 +146,11 @@ fn times(s: &Spoils) -> Vec<Attack> {
     expired.iat = s.now - 5 * MINUTE;
     expired.deadline = Some(s.now - MINUTE);
     vec![
-        on_orders("stale: kept back for a day", Reason::LatePublish, dated("evil-stale", s.now - DAY)),
+        on_orders(
+            "stale: kept back for a day",
+            Reason::LatePublish,
+            dated("evil-stale", s.now - DAY),
+        ),
         on_orders(
             "older than the ledger remembers",
             Reason::BeyondHorizon,
@@ -161,7 +160,7 @@ fn times(s: &Spoils) -> Vec<Attack> {
         Attack {
             name: "command after its deadline",
             stream: "payout.approve",
-                reason: Reason::Expired,
+            reason: Reason::Expired,
             raw: expired.signed(&s.billing),
         },
     ]
@@ -206,8 +205,16 @@ fn bodies(s: &Spoils) -> Vec<Attack> {
         fake.signed_over(&s.orders, body.into_bytes())
     };
     vec![
-        on_orders("deep JSON", Reason::JsonLimits, with_payload("evil-deep", payload("evil-deep", &deep))),
-        on_orders("huge JSON", Reason::JsonLimits, with_payload("evil-huge", payload("evil-huge", &huge))),
+        on_orders(
+            "deep JSON",
+            Reason::JsonLimits,
+            with_payload("evil-deep", payload("evil-deep", &deep)),
+        ),
+        on_orders(
+            "huge JSON",
+            Reason::JsonLimits,
+            with_payload("evil-huge", payload("evil-huge", &huge)),
+        ),
         on_orders(
             "duplicate-key JSON",
             Reason::JsonAmbiguous,
@@ -241,12 +248,7 @@ fn privileges(s: &Spoils) -> Vec<Attack> {
         deadline: None,
         payload: format!(r#"{{"user":"{user}","role":"admin"}}"#),
     };
-    let on_roles = |name, reason, raw| Attack {
-        name,
-        stream: "iam.roles",
-        reason,
-        raw,
-    };
+    let on_roles = |name, reason, raw| Attack { name, stream: "iam.roles", reason, raw };
     let by_orders = Forgery { src: "svc-orders", ..grant("evil-grant", "mallory", 1) };
     let in_orders = Forgery { typ: "iam.role_granted", ..s.order("evil-type") };
     vec![
@@ -312,4 +314,3 @@ fn field(delivery: &Delivery, name: &str) -> String {
     let field = delivery.fields.iter().find(|field| field.name == name);
     field.map(|field| String::from_utf8_lossy(&field.value).into_owned()).unwrap_or_default()
 }
-

@@ -100,8 +100,7 @@ async fn redriven(shop: &Shop) -> Result<FaultResult, Fault> {
         shop.broker.append_raw(&dlq, &done.fields, key, done.body.as_deref())?;
     }
     let driven = shop.broker.redrive(&dlq)?;
-    let settings =
-        Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
+    let settings = Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
     for group in [REPORT, BILLING] {
         group.run(shop, settings.clone(), None, std::future::pending()).await?;
     }

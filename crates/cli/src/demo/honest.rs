@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Honest traffic, and the producers' own list of it.
 
-
 use chancery::publisher::Content;
 use chancery::{Event, PublishError, Publisher, Sink};
 
@@ -17,7 +16,6 @@ pub(super) struct Plan {
 /// Role changes of each user: granted, granted, granted, revoked.
 pub(super) const VERSIONS: u64 = 4;
 
-
 impl Plan {
     /// Events that producers publish: orders, a payout for every second one, role changes.
     pub(super) fn events(self) -> u64 {
@@ -30,7 +28,8 @@ impl Plan {
 
     /// Each event's effects, by the tables of the services that must handle it.
     pub(super) fn owed(self) -> Vec<Vec<(&'static str, String)>> {
-        let orders = (0..self.orders).map(|n| vec![("invoice", order_id(n)), ("sale", order_id(n))]);
+        let orders =
+            (0..self.orders).map(|n| vec![("invoice", order_id(n)), ("sale", order_id(n))]);
         let payouts = (0..self.orders).step_by(2).map(|n| vec![("payment", order_id(n))]);
         let roles = (0..self.users).flat_map(|user| {
             (1..=VERSIONS).map(move |version| vec![("role_change", format!("u_{user}/{version}"))])

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery::core::Reader;
-use chancery::{Admitted, Consumer, Fault, Handler, Outcome, Settings, Signals, Snapshots, Summary};
+use chancery::{
+    Admitted, Consumer, Fault, Handler, Outcome, Settings, Signals, Snapshots, Summary,
+};
 use chancery_local::Broker;
 use chancery_stores::sqlite::{Database, Transactional, Tx};
 use serde::Deserialize;
@@ -44,7 +46,10 @@ impl Group {
     /// event handled twice, it would show.
     pub(super) fn open(&self, dir: &Path) -> Result<Database, Fault> {
         let database = Database::open(self.database(dir))?;
-        let create = format!("CREATE TABLE IF NOT EXISTS {}(key TEXT NOT NULL, event TEXT NOT NULL)", self.table);
+        let create = format!(
+            "CREATE TABLE IF NOT EXISTS {}(key TEXT NOT NULL, event TEXT NOT NULL)",
+            self.table
+        );
         database.connection()?.execute_batch(&create).map_err(Fault::store)?;
         Ok(database)
     }

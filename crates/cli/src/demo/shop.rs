@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use chancery::Misuse;
+use chancery::Timestamp;
 use chancery::core::bundle::{Bundle, KeyEntry};
 use chancery::core::keys::Secret;
 use chancery::core::snapshot::Sources;
 use chancery::core::time::DAY_MS;
-use chancery::Timestamp;
 
 pub(super) const REALM: &str = "shop.example/demo";
 

@@ -73,7 +73,7 @@ pub async fn a_delay_inside_a_key_is_kept<F: Fixture>() {
     let batch = source.receive(3, PATIENCE).await.unwrap();
     assert_eq!(bodies(&batch), ["1"]);
     for (_, receipt) in batch {
-        source.acknowledge(receipt).await.unwrap();
+        source.acknowledge(vec![receipt]).await.unwrap();
     }
     silent(&mut source).await;
     assert_eq!(finish(&mut source, 2).await, ["2", "3"]);
