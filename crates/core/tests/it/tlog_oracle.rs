@@ -131,6 +131,7 @@ proptest! {
         size in 1..=LEAVES_MAX,
         salt: u64,
         (at, claimed) in any::<(Index, Index)>(),
+        claimed_size in 1..=2 * LEAVES_MAX,
         forgery in forgery(),
     ) {
         let log = Log::of(size, salt);
@@ -138,18 +139,20 @@ proptest! {
         let mut proof = inclusion(index, size, |l, i| log.node(l, i)).unwrap();
         prop_assert_eq!(&proof, &ours(&tlog_tiles::prove_record(size, index, &log.theirs).unwrap()));
         let leaf = leaf_hash(&record(index, salt));
-        let judge = |proof: &[Hash], index: u64| {
+        let judge = |proof: &[Hash], index: u64, size: u64| {
             let mine = verify_inclusion(&leaf, index, size, proof, &log.root).is_ok();
             let (root, leaf) = (tlog_tiles::Hash(log.root), tlog_tiles::Hash(leaf));
             let other = tlog_tiles::check_record(&theirs(proof), size, root, index, leaf).is_ok();
             (mine, other)
         };
-        prop_assert_eq!(judge(&proof, index), (true, true));
+        prop_assert_eq!(judge(&proof, index, size), (true, true));
+        let (mine, other) = judge(&proof, index, claimed_size);
+        prop_assert_eq!(mine, other);
         let claimed = claimed.index(size as usize + 1) as u64;
-        prop_assert_eq!(judge(&proof, claimed), (claimed == index, claimed == index));
+        prop_assert_eq!(judge(&proof, claimed, size), (claimed == index, claimed == index));
         let whole = proof.clone();
         forge(&mut proof, forgery);
-        prop_assert_eq!(judge(&proof, index), (proof == whole, proof == whole));
+        prop_assert_eq!(judge(&proof, index, size), (proof == whole, proof == whole));
     }
 
     #[test]
