@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! chancery-core against what others have written: signatures, codes, encodings, traces.
+
+mod dsse;
+mod ed25519;
+mod files;
+mod hmac;
+mod traceparent;
