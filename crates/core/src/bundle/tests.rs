@@ -108,7 +108,8 @@ fn what_is_not_a_key_is_refused() {
         bundle.keys[0].kid = Kid::of(Algorithm::Ed25519, &public).to_string();
         assert!(what(bundle.keyring(&[])).contains("weak or non-canonical"), "{public:?}");
     }
-    let changes: [(fn(&mut KeyEntry), &str); 7] = [
+    type Change = fn(&mut KeyEntry);
+    let changes: [(Change, &str); 7] = [
         (|key| key.kid = Kid([7; 16]).to_string(), "not the digest"),
         (|key| key.alg = "hmac-sha256".into(), "not the digest"),
         (|key| key.alg = "none".into(), "algorithm"),

@@ -153,12 +153,12 @@ impl Message {
             }
         }
         self.envelope.push(("payload".to_owned(), payload.to_owned()));
-        self.from_envelope()
+        self.written()
     }
 
     /// The envelope from its members again, for a message whose body was given byte for byte.
     pub(crate) fn enveloped_again(self) -> Message {
-        self.from_envelope()
+        self.written()
     }
 
     /// A member of H, raw.
@@ -170,7 +170,7 @@ impl Message {
     /// A member of the envelope, raw; H stays.
     pub(crate) fn tell(mut self, name: &str, raw: &str) -> Message {
         put(&mut self.envelope, name, raw);
-        self.from_envelope()
+        self.written()
     }
 
     /// The same in H and envelope.
@@ -186,7 +186,7 @@ impl Message {
 
     pub(crate) fn untold(mut self, name: &str) -> Message {
         self.envelope.retain(|(member, _)| member != name);
-        self.from_envelope()
+        self.written()
     }
 
     pub(crate) fn body(mut self, body: Option<&[u8]>) -> Message {
@@ -199,7 +199,7 @@ impl Message {
         self
     }
 
-    fn from_envelope(mut self) -> Message {
+    fn written(mut self) -> Message {
         self.body = Some(object(&self.envelope).into_bytes());
         self
     }
