@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Misuse;
-use crate::keys::{Algorithm, Kid, Secret, Verifier, pae};
+use crate::keys::{Algorithm, Kid, Secret, Verifier, pae, secret_fingerprint};
 use crate::text::{b64u, from_b64u, is_name, is_producer};
 use crate::time::Timestamp;
 
@@ -220,10 +220,13 @@ impl KeyEntry {
                 Verifier::ed25519(&public)
                     .ok_or_else(|| self.misuse("is a weak or non-canonical public key"))?,
             ),
-            Algorithm::HmacSha256 => secrets
-                .iter()
-                .find(|secret| crate::keys::secret_fingerprint(secret) == public)
-                .and_then(|secret| Verifier::hmac_sha256(secret)),
+            Algorithm::HmacSha256 => match shared(secrets, &public) {
+                None => None,
+                Some(secret) => Some(
+                    Verifier::hmac_sha256(secret)
+                        .ok_or_else(|| self.misuse("is a shared secret of fewer than 32 bytes"))?,
+                ),
+            },
         };
         Ok(Key {
             kid,
@@ -240,3 +243,10 @@ impl KeyEntry {
         Misuse::new(what, format!("trust bundle, key {}", self.kid.escape_default()), FIX)
     }
 }
+
+fn shared<'s>(secrets: &'s [Vec<u8>], fingerprint: &[u8; 32]) -> Option<&'s Vec<u8>> {
+    secrets.iter().find(|secret| secret_fingerprint(secret) == *fingerprint)
+}
+
+#[cfg(test)]
+mod tests;

@@ -192,8 +192,12 @@ impl<'h> Members<'h> {
                 let n = n.ok_or_else(|| malformed(&name, "is not an integer from -1 to 2^53-1"))?;
                 put(&mut self.integers, at, n);
             }
-            (None, None, Value::String(_) | Value::Number(_)) if is_extension(&name) => {}
-            (None, None, _) => {
+            (None, None, Value::String(_)) if is_extension(&name) => {}
+            (None, None, Value::Number(number)) if is_extension(&name) => {
+                let n = number.as_i64().filter(|n| (-INTEGER_MAX..=INTEGER_MAX).contains(n));
+                n.ok_or_else(|| malformed(&name, "is not an integer that every reader keeps"))?;
+            }
+            (None, None, _) if !is_extension(&name) => {
                 return require(false, Reason::Unsupported, || {
                     format!("header member `{}` is not of version 1", name.escape_default())
                 });
@@ -214,8 +218,8 @@ impl<'h> Members<'h> {
     }
 
     fn finish(mut self) -> Result<Header<'h>, Refusal> {
-        let version = self.integer("v");
-        require(version == Some(1), Reason::Unsupported, || "`v` is not 1".into())?;
+        let version = self.positive("v")?.ok_or_else(|| missing("v"))?;
+        require(version == 1, Reason::Unsupported, || "`v` is not 1".into())?;
         for name in NOT_YET {
             let text = self.text(name);
             require(text.is_none(), Reason::Unsupported, || {

@@ -135,8 +135,9 @@ impl Verifier {
     /// one, a signature can verify for every message.
     pub fn ed25519(public: &[u8; 32]) -> Option<Verifier> {
         let key = VerifyingKey::from_bytes(public).ok()?;
-        let canonical = key.as_bytes() == public && !key.is_weak();
-        canonical.then_some(Verifier::Ed25519(key))
+        // `as_bytes` would give back what was put in; only compressing the point again tells.
+        let canonical = key.to_edwards().compress().as_bytes() == public;
+        (canonical && !key.is_weak()).then_some(Verifier::Ed25519(key))
     }
 
     /// A shared secret of at least [`SECRET_BYTES_MIN`] bytes.

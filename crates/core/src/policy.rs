@@ -214,3 +214,6 @@ impl fmt::Display for Versions {
         write!(f, "{}..{}", self.min, self.max)
     }
 }
+
+#[cfg(test)]
+mod tests;

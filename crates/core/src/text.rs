@@ -62,9 +62,12 @@ pub fn is_content_type(text: &str) -> bool {
 }
 
 /// W3C traceparent, version 00 exactly; of a later version the four fields that it must keep.
-/// All-zero ids, upper case and version `ff` are refused
-/// (W3C Trace Context, section 3.2).
+/// All-zero ids, upper case and version `ff` are refused, and what could not stand in an HTTP
+/// header, where it may end (W3C Trace Context, section 3.2).
 pub fn is_traceparent(text: &str) -> bool {
+    if text.len() > 256 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return false;
+    }
     let hex = |part: &str, len: usize| {
         part.len() == len && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };

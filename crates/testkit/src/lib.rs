@@ -2,4 +2,5 @@
 //! What tests are made of: a small world, the vector runner, the conformance suites, house rules.
 
 pub mod conformance;
+pub mod vectors;
 pub mod world;

@@ -142,6 +142,10 @@ fn stream((key, file): (String, StreamFile)) -> Result<(String, Stream), Misuse>
     let content = file.content.map_or_else(|| vec!["application/json".to_owned()], |list| list.0);
     for content_type in &content {
         name(&format!("{at}.content"), content_type, is_content_type)?;
+        if runs_what_it_reads(content_type) {
+            let what = format!("`{content_type}` is of a format whose readers run what they read");
+            return Err(wrong(&format!("{at}.content"), &what, "send JSON, Avro or Protobuf"));
+        }
     }
     let bytes_max = file.bytes_max.unwrap_or(BODY_BYTES_DEFAULT);
     if bytes_max > BODY_BYTES_MAX {
@@ -171,6 +175,13 @@ fn stream((key, file): (String, StreamFile)) -> Result<(String, Stream), Misuse>
         bytes_max,
     };
     Ok((key, stream))
+}
+
+/// Java serialization, pickle and YAML, under whatever registered or private name.
+fn runs_what_it_reads(content_type: &str) -> bool {
+    ["java-serialized", "java-object", "pickle", "yaml"]
+        .iter()
+        .any(|word| content_type.contains(word))
 }
 
 fn tenants(at: &str, list: Option<OneOrMore>) -> Result<Tenants, Misuse> {

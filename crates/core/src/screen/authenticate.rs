@@ -19,23 +19,22 @@ pub struct Authenticated<'d> {
     pub(super) delivery: &'d Delivery,
     pub(super) header: Header<'d>,
     pub(super) message_id: [u8; 32],
-    /// Every known key that signed; all of them verified.
+    /// Every known key that signed and counts here; all of them verified.
     pub(super) signers: Vec<&'d Key>,
 }
 
 /// Checks the signature over the exact header bytes, parses the header, checks the body's digest.
 ///
 /// # Errors
-/// `E201_UNSIGNED`, `E212_SIGNATURE_STRIPPED`, `E202_UNKNOWN_KEY`, `E203_PROVENANCE`, `E205_BAD_SIGNATURE`,
-/// `E110_UNSUPPORTED`, `E111_MALFORMED`, `E210_BODY_DIGEST`.
+/// `E201_UNSIGNED`, `E212_SIGNATURE_STRIPPED`, `E202_UNKNOWN_KEY`, `E205_BAD_SIGNATURE`,
+/// `E203_PROVENANCE`, `E110_UNSUPPORTED`, `E111_MALFORMED`, `E210_BODY_DIGEST`.
 pub fn authenticate<'d>(
     decoded: Decoded<'d>,
     snapshot: &'d Snapshot,
 ) -> Result<Authenticated<'d>, Refusal> {
     let Decoded { delivery, signed } = decoded;
     let frame = signed.map_err(unsigned)?;
-    let signers = verify(&frame, snapshot)?;
-    provenance(&signers, delivery, snapshot)?;
+    let signers = provenance(verify(&frame, snapshot)?, delivery, snapshot)?;
     let header = header::parse(frame.h)?;
     body(&header, delivery, frame.salt.as_ref())?;
     Ok(Authenticated { delivery, message_id: message_id(frame.h.as_bytes()), header, signers })
@@ -116,14 +115,20 @@ fn proof_hashes(list: &str) -> Option<Vec<[u8; 32]>> {
     rest.is_empty().then(|| hashes.to_vec())
 }
 
-// Every holder of a shared key can forge; a stream must have said that it accepts that.
-fn provenance(signers: &[&Key], delivery: &Delivery, snapshot: &Snapshot) -> Result<(), Refusal> {
+// Every holder of a shared key can forge; a stream must have said that it accepts that. Elsewhere
+// its signature counts for nothing, or a holder could vouch for a forgery with a key of its own.
+fn provenance<'s>(
+    mut signers: Vec<&'s Key>,
+    delivery: &Delivery,
+    snapshot: &Snapshot,
+) -> Result<Vec<&'s Key>, Refusal> {
     let stream = snapshot.policy.streams.get(&delivery.stream);
     let shared_allowed = stream.is_some_and(|stream| stream.shared_keys);
-    let exclusive = signers.iter().any(|key| key.algorithm != Algorithm::HmacSha256);
-    require(exclusive || shared_allowed, Reason::Provenance, || {
+    signers.retain(|key| shared_allowed || key.algorithm != Algorithm::HmacSha256);
+    require(!signers.is_empty(), Reason::Provenance, || {
         "signed with a shared key; the stream wants the producer's own (`shared_keys: true`)".into()
-    })
+    })?;
+    Ok(signers)
 }
 
 fn body(header: &Header<'_>, delivery: &Delivery, salt: Option<&[u8; 16]>) -> Result<(), Refusal> {

@@ -179,6 +179,7 @@ fn batch(rest: &str) -> Result<SignatureBlock<'_>, Refusal> {
         return Err(bad());
     };
     let (kid, signature) = kid_and_signature(entry)?;
+    require(is_base64url(proof), Reason::Malformed, || "the proof is not base64url".into())?;
     let (size, index) = (decimal(size).ok_or_else(bad)?, decimal(index).ok_or_else(bad)?);
     require((1..=BATCH_MAX).contains(&size) && index < size, Reason::Malformed, || {
         "the batch's size or index is out of range".into()
@@ -189,10 +190,13 @@ fn batch(rest: &str) -> Result<SignatureBlock<'_>, Refusal> {
 fn kid_and_signature(entry: &str) -> Result<(Kid, &str), Refusal> {
     let bad = || malformed("a signature is not `kid:base64url`");
     let (kid, signature) = entry.split_once(':').ok_or_else(bad)?;
-    let alphabet = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    let shaped = !signature.is_empty() && signature.bytes().all(alphabet);
+    let shaped = !signature.is_empty() && is_base64url(signature);
     let kid = Kid::parse(kid).filter(|_| shaped).ok_or_else(bad)?;
     Ok((kid, signature))
+}
+
+fn is_base64url(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// Decimal without sign or leading zeros.

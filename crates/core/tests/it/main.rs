@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! chancery-core against what others have written.
+//! chancery-core against what others have written: signatures, codes, encodings, traces, logs.
 
-#[cfg(test)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod dsse;
+mod ed25519;
+mod files;
+mod hmac;
 mod tlog_oracle;
+mod traceparent;
