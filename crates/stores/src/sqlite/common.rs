@@ -24,8 +24,15 @@ pub(crate) struct Common {
 
 /// The answer to a claim, inside the transaction that read it.
 pub(crate) enum Claimed {
-    Run { write: Write, ids: Ids, row: Option<Row> },
+    Run(Box<Running>),
     Known(Known),
+}
+
+/// An event that may run, the write lock held.
+pub(crate) struct Running {
+    pub(crate) write: Write,
+    pub(crate) ids: Ids,
+    pub(crate) row: Option<Row>,
 }
 
 impl Common {
@@ -46,7 +53,9 @@ impl Common {
         loop {
             let write = self.shared.write().await?;
             let row = self.tell(write.sql().and_then(|sql| claims::row(sql, &ids.id)))?;
-            let Some(seen) = &row else { return Ok(Claimed::Run { write, ids, row }) };
+            let Some(seen) = &row else {
+                return Ok(Claimed::Run(Box::new(Running { write, ids, row })));
+            };
             let life = self.life_of_holder(seen, &ids, now)?;
             if life == Life::Dead {
                 drop(write);
@@ -55,7 +64,7 @@ impl Common {
             }
             let limits = &self.shared.limits;
             let Some(known) = seen.answer(&ids, now, life == Life::Alive, limits) else {
-                return Ok(Claimed::Run { write, ids, row });
+                return Ok(Claimed::Run(Box::new(Running { write, ids, row })));
             };
             if matches!(known, Known::Done { .. }) {
                 let raised = write.sql().and_then(|sql| claims::raise_expiry(sql, ask, &ids));

@@ -18,7 +18,8 @@ mod quota;
 pub(crate) use keep::{delivery, forget, keep, to_judge_again};
 pub(crate) use quota::tell_sums;
 
-/// The messages of a database that were set aside.
+/// The messages of a database that were set aside. Changes wait for the write lock and block their
+/// thread meanwhile: they are for operators' commands, not for a consumer's runtime.
 #[derive(Clone, Copy, Debug)]
 pub struct KeptStore<'d>(pub(crate) &'d Database);
 

@@ -17,7 +17,7 @@ use chancery_core::{Fault, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::claims::{self, Ids, State};
-use super::common::{Claimed, Common};
+use super::common::{Claimed, Common, Running};
 use super::database::{Database, Shared};
 use super::outbox;
 use super::owners::InHand;
@@ -83,9 +83,9 @@ impl Ledger for Leased {
 
     async fn begin(&self, ask: &ClaimRequest, now: Timestamp) -> Result<Begun<LeasedUnit>, Fault> {
         let common = &self.common;
-        let (write, ids, row) = match common.claim(ask, now).await? {
+        let Running { write, ids, row } = match common.claim(ask, now).await? {
             Claimed::Known(known) => return Ok(Begun::Known(known)),
-            Claimed::Run { write, ids, row } => (write, ids, row),
+            Claimed::Run(running) => *running,
         };
         let until = now + self.lease_ms;
         let claim = |sql: &rusqlite::Connection| {

@@ -11,7 +11,7 @@ use chancery_core::record::Record;
 use chancery_core::{Fault, FaultKind, Timestamp};
 
 use super::claims::{self, Ids};
-use super::common::{Claimed, Common};
+use super::common::{Claimed, Common, Running};
 use super::database::Database;
 use super::owners::InHand;
 use super::tx::Tx;
@@ -37,9 +37,9 @@ impl Ledger for Transactional {
 
     async fn begin(&self, ask: &ClaimRequest, now: Timestamp) -> Result<Begun<Transaction>, Fault> {
         let common = &self.0;
-        let (write, ids, row) = match common.claim(ask, now).await? {
+        let Running { write, ids, row } = match common.claim(ask, now).await? {
             Claimed::Known(known) => return Ok(Begun::Known(known)),
-            Claimed::Run { write, ids, row } => (write, ids, row),
+            Claimed::Run(running) => *running,
         };
         let read = write.sql().and_then(|sql| claims::key_state(sql, ask, &ids, row.as_ref()));
         let state = common.tell(read)?;
@@ -85,7 +85,6 @@ impl Ledger for Transactional {
 
 /// One message's open transaction. Dropping it rolls back.
 pub struct Transaction {
-    // First, so that the mark is wiped while the write lock is still held.
     in_hand: InHand,
     tx: Tx,
     ask: ClaimRequest,

@@ -52,8 +52,8 @@ impl Outbox<'_> {
     ///
     /// # Errors
     /// A fault of the database.
-    pub fn done(&self, rows: &[i64]) -> Result<(), Fault> {
-        self.each(rows, "DELETE FROM chancery_outbox WHERE row = ?1")
+    pub async fn done(&self, rows: &[i64]) -> Result<(), Fault> {
+        self.each(rows, "DELETE FROM chancery_outbox WHERE row = ?1").await
     }
 
     /// The drafts that were refused.
@@ -77,19 +77,19 @@ impl Outbox<'_> {
     ///
     /// # Errors
     /// A fault of the database.
-    pub fn retry(&self, rows: &[i64]) -> Result<(), Fault> {
-        self.each(rows, "UPDATE chancery_outbox SET refused = NULL WHERE row = ?1")
+    pub async fn retry(&self, rows: &[i64]) -> Result<(), Fault> {
+        self.each(rows, "UPDATE chancery_outbox SET refused = NULL WHERE row = ?1").await
     }
 
-    fn refuse(&self, row: i64, why: &str) -> Result<(), Fault> {
-        let write = self.0.0.write_blocking()?;
+    async fn refuse(&self, row: i64, why: &str) -> Result<(), Fault> {
+        let write = self.0.0.write().await?;
         let refuse = "UPDATE chancery_outbox SET refused = ?2 WHERE row = ?1";
         self.0.0.tell(write.sql().and_then(|sql| sql.execute(refuse, params![row, why])))?;
         write.commit()
     }
 
-    fn each(&self, rows: &[i64], statement: &str) -> Result<(), Fault> {
-        let write = self.0.0.write_blocking()?;
+    async fn each(&self, rows: &[i64], statement: &str) -> Result<(), Fault> {
+        let write = self.0.0.write().await?;
         for row in rows {
             self.0.0.tell(write.sql().and_then(|sql| sql.execute(statement, [row])))?;
         }
@@ -113,7 +113,7 @@ pub async fn relay<K: Sink>(database: &Database, publisher: &Publisher<K>) -> Re
         }
         match publisher.publish_all(&drafts).await {
             Ok(_) => {
-                outbox.done(&rows)?;
+                outbox.done(&rows).await?;
                 appended += rows.len();
             }
             Err(PublishError::Fault(fault)) => return Err(fault),
@@ -135,11 +135,13 @@ async fn one_by_one<K: Sink>(
     for (row, draft) in rows.iter().zip(drafts) {
         match publisher.publish(draft).await {
             Ok(_) => {
-                outbox.done(&[*row])?;
+                outbox.done(&[*row]).await?;
                 appended += 1;
             }
             Err(PublishError::Fault(fault)) => return Err(fault),
-            Err(PublishError::Refused(refusal)) => outbox.refuse(*row, &refusal.to_string())?,
+            Err(PublishError::Refused(refusal)) => {
+                outbox.refuse(*row, &refusal.to_string()).await?;
+            }
         }
     }
     Ok(appended)

@@ -4,6 +4,7 @@
 mod world;
 
 mod broken;
+mod interleaved;
 mod leased;
 mod lent;
 mod once;

@@ -17,11 +17,9 @@ const SUMS_MAX: usize = 100;
 
 /// Whether somebody's known key vouches for the message: it got past the signature.
 pub(crate) fn is_verified(kept: &Kept<'_>) -> bool {
-    let after = matches!(
-        kept.refusal.reason.step(),
-        Step::Freshness | Step::Authorize | Step::Validate | Step::Claim | Step::Order
-    );
-    kept.ask.is_some() || after
+    let after =
+        matches!(kept.refusal.reason.step(), Step::Freshness | Step::Authorize | Step::Validate);
+    kept.ask.is_some() || (after && claimed_kid(kept.delivery).is_some())
 }
 
 /// Whose room a message takes.
@@ -123,26 +121,28 @@ pub(crate) fn has_own_record(
     own_max: u64,
 ) -> rusqlite::Result<bool> {
     let minute = kept.now.0.div_euclid(MINUTE_MS);
+    let (stream, reason) = (&kept.delivery.stream, kept.refusal.reason.code());
     let sum = Record { kind: RecordKind::Sum, message: None, detail: None, ..record.clone() };
     let template = sum.encode("", 0).unwrap_or_default();
     sql.prepare_cached(
         "INSERT INTO chancery_sum (grp, stream, reason, minute, own, summed, record)
-         VALUES (?1, ?2, ?3, ?4, min(?5, 1), 1 - min(?5, 1), ?6)
-         ON CONFLICT DO UPDATE SET summed = summed + (own >= ?5), own = min(own + 1, max(own, ?5))
-         RETURNING summed",
+         VALUES (?1, ?2, ?3, ?4, 0, 0, ?5) ON CONFLICT DO NOTHING",
     )?
-    .query_row(
-        params![
-            kept.group,
-            kept.delivery.stream,
-            kept.refusal.reason.code(),
-            minute,
-            own_max,
-            template
-        ],
-        |row| row.get::<_, u64>(0),
-    )
-    .map(|summed| summed == 0)
+    .execute(params![kept.group, stream, reason, minute, template])?;
+    let own = sql
+        .prepare_cached(
+            "UPDATE chancery_sum SET own = own + 1
+             WHERE grp = ?1 AND stream = ?2 AND reason = ?3 AND minute = ?4 AND own < ?5",
+        )?
+        .execute(params![kept.group, stream, reason, minute, own_max])?;
+    if own == 0 {
+        sql.prepare_cached(
+            "UPDATE chancery_sum SET summed = summed + 1
+             WHERE grp = ?1 AND stream = ?2 AND reason = ?3 AND minute = ?4",
+        )?
+        .execute(params![kept.group, stream, reason, minute])?;
+    }
+    Ok(own > 0)
 }
 
 /// Tells of the minutes that are over. Gives whether there were any.

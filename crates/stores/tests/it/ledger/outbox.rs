@@ -103,7 +103,7 @@ async fn the_relay_appends_in_order_and_a_refused_draft_holds_nothing_back() {
     assert_eq!(refused.len(), 1);
     assert!(refused[0].refused.starts_with("E301_GRANT"), "{}", refused[0].refused);
     assert_eq!(relay(&database, &publisher(&broker)).await, Ok(0));
-    database.outbox().retry(&[refused[0].row]).unwrap();
+    database.outbox().retry(&[refused[0].row]).await.unwrap();
     let stats = database.stats().unwrap();
     assert_eq!((stats.outbox_pending, stats.outbox_refused), (1, 0));
 }
