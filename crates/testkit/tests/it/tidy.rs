@@ -48,6 +48,7 @@ fn dependencies_point_one_way() {
         ("chancery-stores", &["chancery-core", "chancery"]),
         ("chancery-testkit", &["chancery-core", "chancery"]),
         ("chancery-cli", &["chancery-core", "chancery", "chancery-local", "chancery-stores"]),
+        ("chancery-examples", &["chancery", "chancery-local", "chancery-stores"]),
         ("xtask", &[]),
     ]);
     let output = Command::new(env!("CARGO"))
@@ -76,8 +77,15 @@ fn core_is_pure() {
         let lines = manifest.lines().take_while(|line| !line.starts_with("[dev-dependencies]"));
         assert!(!lines.into_iter().any(|l| l.starts_with(impure)), "core depends on {impure}");
     }
-    let impure =
-        ["std::fs", "std::net", "SystemTime", "Instant::now", "std::env", "std::process", "std::thread"];
+    let impure = [
+        "std::fs",
+        "std::net",
+        "SystemTime",
+        "Instant::now",
+        "std::env",
+        "std::process",
+        "std::thread",
+    ];
     let brokers = ["kafka", "rabbitmq", "nats", "sqs", "amqp"];
     for file in files("crates/core/src", ".rs") {
         if file.ends_with("tests.rs") || file.components().any(|c| c.as_os_str() == "tests") {
@@ -158,7 +166,10 @@ fn the_code_map_names_every_crate() {
     let map = read(&root().join("ARCHITECTURE.md"));
     for entry in fs::read_dir(root().join("crates")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-        assert!(map.contains(&format!("`crates/{name}`")), "crates/{name} is not in ARCHITECTURE.md");
+        assert!(
+            map.contains(&format!("`crates/{name}`")),
+            "crates/{name} is not in ARCHITECTURE.md"
+        );
     }
 }
 
