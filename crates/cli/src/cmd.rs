@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One file per verb: what it can be told, and what it does.
+
+pub(crate) mod completions;
+pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod policy;
+pub(crate) mod schema;
+pub(crate) mod why;
