@@ -30,6 +30,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make a project: configuration, policy, schemas, keys, trust bundle.
     Init(cmd::init::Args),
+    /// Sign and append one message per line of standard input.
+    Publish(cmd::publish::Args),
     /// Make a first schema from an example, and look schemas over.
     Schema(cmd::schema::Args),
     /// Keys and the trust bundle.
@@ -47,6 +49,7 @@ impl Command {
     pub(crate) fn run(self, ctx: &Ctx) -> Result {
         match self {
             Command::Init(args) => args.run(ctx),
+            Command::Publish(args) => args.run(ctx),
             Command::Schema(args) => args.run(ctx),
             Command::Keys(args) => args.run(ctx),
             Command::Policy(args) => args.run(ctx),

@@ -5,5 +5,6 @@ pub(crate) mod completions;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod policy;
+pub(crate) mod publish;
 pub(crate) mod schema;
 pub(crate) mod why;

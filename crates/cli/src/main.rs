@@ -13,6 +13,7 @@ mod files;
 mod out;
 mod project;
 mod suggest;
+mod wire;
 
 fn main() -> ExitCode {
     exit::quiet_panics();

@@ -16,6 +16,7 @@ use crate::out::Ctx;
 use crate::{files, suggest};
 
 pub(crate) mod keyfile;
+pub(crate) mod reload;
 
 pub(crate) mod template;
 pub(crate) mod trust;
@@ -325,7 +326,8 @@ fn schema_version(path: &Path, name: &str) -> Result<u32> {
     })
 }
 
-fn same(a: &Sources, b: &Sources) -> bool {
+/// Whether two readings of the folder gave the same.
+pub(crate) fn same(a: &Sources, b: &Sources) -> bool {
     a.bundle == b.bundle
         && a.root == b.root
         && a.policy == b.policy
