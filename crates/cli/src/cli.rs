@@ -32,6 +32,12 @@ pub(crate) enum Command {
     Init(cmd::init::Args),
     /// Sign and append one message per line of standard input.
     Publish(cmd::publish::Args),
+    /// Handle a stream's messages: to standard output, or by a program of yours.
+    Consume(cmd::consume::Args),
+    /// See what was set aside, and release it or give it up.
+    Kept(cmd::kept::Args),
+    /// See, verify and hand out what is on record.
+    Evidence(cmd::evidence::Args),
     /// Make a first schema from an example, and look schemas over.
     Schema(cmd::schema::Args),
     /// Keys and the trust bundle.
@@ -40,6 +46,12 @@ pub(crate) enum Command {
     Policy(cmd::policy::Args),
     /// What a code means and what to do about it.
     Why(cmd::why::Args),
+    /// What became of one message, and which rule decided.
+    Explain(cmd::explain::Args),
+    /// How the project stands: streams, lag, what is set aside, evidence.
+    Status(cmd::status::Args),
+    /// Check clock, keys, bundle, disk and databases; say what is promised per stream.
+    Doctor(cmd::doctor::Args),
     /// Completions for a shell.
     Completions(cmd::completions::Args),
 }
@@ -50,10 +62,16 @@ impl Command {
         match self {
             Command::Init(args) => args.run(ctx),
             Command::Publish(args) => args.run(ctx),
+            Command::Consume(args) => args.run(ctx),
+            Command::Kept(args) => args.run(ctx),
+            Command::Evidence(args) => args.run(ctx),
             Command::Schema(args) => args.run(ctx),
             Command::Keys(args) => args.run(ctx),
             Command::Policy(args) => args.run(ctx),
             Command::Why(args) => args.run(ctx),
+            Command::Explain(args) => args.run(ctx),
+            Command::Status(args) => args.run(ctx),
+            Command::Doctor(args) => args.run(ctx),
             Command::Completions(args) => args.run(ctx),
         }
     }

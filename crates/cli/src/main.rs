@@ -10,6 +10,7 @@ mod cli;
 mod cmd;
 mod exit;
 mod files;
+mod metrics;
 mod out;
 mod project;
 mod suggest;

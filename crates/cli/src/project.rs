@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A project's folder: `chancery.yaml` and what it names, read into the sources of a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -271,6 +271,17 @@ pub(crate) fn service(snapshot: &Snapshot, name: &str) -> Result<()> {
     let what = format!("service `{}` is not in the policy", crate::out::plain(name));
     let names = snapshot.policy.services.keys().map(String::as_str);
     Err(Failure::misuse(what, "policy.yaml, services", suggest::instead(name, names)))
+}
+
+/// The services that handle anything, and so have a database and a log, or one of that name.
+pub(crate) fn handlers(snapshot: &Snapshot, only: Option<&str>) -> Result<Vec<String>> {
+    if let Some(name) = only {
+        service(snapshot, name)?;
+        return Ok(vec![name.to_owned()]);
+    }
+    let streams = snapshot.policy.streams.values();
+    let handlers: BTreeSet<&String> = streams.flat_map(|s| s.handled_by.values()).collect();
+    Ok(handlers.into_iter().cloned().collect())
 }
 
 /// Now.

@@ -45,6 +45,7 @@ enum Verb {
     /// Declare a key to be in other hands. What it signed before stays good.
     Revoke {
         /// The key, as `keys ls` shows it.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// From when, RFC 3339; by default from now.
         #[arg(long, value_name = "TIME")]

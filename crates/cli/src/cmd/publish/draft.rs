@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use chancery::core::json::{self, Limits, Object, Value};
 use chancery::core::seal::{Content, Draft};
-use chancery::core::text::b64u;
+use chancery::core::text::hex;
 use chancery::{Reason, Refusal, Snapshot};
 
 use super::Args;
@@ -64,7 +64,7 @@ impl Drafts {
         if line.is_too_long() {
             return Ok(Err(Refusal::new(Reason::TooLarge, "the line is longer than any body")));
         }
-        let random = b64u(&project::random::<16>()?);
+        let random = hex(&project::random::<16>()?);
         Ok(match &self.form {
             Form::Payload { .. } => self.payload(line, random),
             Form::Envelope => self.envelope(line),
