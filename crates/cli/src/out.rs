@@ -90,8 +90,6 @@ pub(crate) fn warn(text: &str) {
 pub(crate) enum Colour {
     /// Wrong.
     Red,
-    /// Good.
-    Green,
     /// To be looked at.
     Yellow,
 }
@@ -104,7 +102,6 @@ pub(crate) fn paint(colour: Colour, text: &str) -> String {
     }
     let code = match colour {
         Colour::Red => 31,
-        Colour::Green => 32,
         Colour::Yellow => 33,
     };
     format!("\x1b[{code}m{text}\x1b[0m")

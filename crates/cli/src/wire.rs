@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chancery::{
-    Admitted, Consumer, Handler, Outcome, Settings, Signals, Snapshots, Summary,
-};
+use chancery::{Admitted, Consumer, Handler, Outcome, Settings, Signals, Snapshots, Summary};
 use chancery_core::{Disposition, Reader};
 use chancery_local::Broker;
 use chancery_stores::log::{LogError, Pending, Sealer};
@@ -24,7 +22,7 @@ use crate::out::warn;
 use crate::project::{Project, Purpose};
 
 pub(crate) use chancery_stores::log::{Break, Disk, LogReader, verify_dir};
-pub(crate) use chancery_stores::sqlite::kept::SkipKey;
+pub(crate) use chancery_stores::sqlite::SkipKey;
 pub(crate) use chancery_stores::sqlite::{Database, KeptEntry, KeptFilter};
 
 /// How often the sealer looks for records, and gauges are set.
@@ -74,7 +72,7 @@ pub(crate) async fn consume<E: Effect>(
     let database = database(project, &service)?;
     let _sealing = Sealing::start(project, &service)?;
     let source = broker.subscribe(&stream, &reader.group)?.with_lease(lease);
-    let ledger = Leased::new(&database, lease)?;
+    let ledger = Leased::new(&database)?.lease(lease);
     let gauges = Gauges {
         broker,
         database,

@@ -85,9 +85,7 @@ fn judge(stores: &Stores, item: Item, snapshot: &Snapshot) -> Result<Judged> {
     let delivery = database.kept().show(item.row)?.map(|(_, delivery)| delivery);
     let verdict = delivery.map(|delivery| match screen(&delivery, snapshot, &reader, now()) {
         Ok(_) => Verdict::Passes,
-        Err(refusal) => {
-            Verdict::Refused { reason: refusal.reason.code(), detail: refusal.detail }
-        }
+        Err(refusal) => Verdict::Refused { reason: refusal.reason.code(), detail: refusal.detail },
     });
     let reason = Reason::parse(&item.reason);
     Ok(Judged {

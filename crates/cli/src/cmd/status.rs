@@ -93,9 +93,8 @@ fn kept(project: &Project, service: &str, stream: &str) -> Result<[u64; 3]> {
         return Ok([0; 3]);
     }
     let stats = wire::database(project, service)?.stats()?;
-    let count = |word: &str| {
-        stats.kept.get(&(stream.to_owned(), word.to_owned())).copied().unwrap_or(0)
-    };
+    let count =
+        |word: &str| stats.kept.get(&(stream.to_owned(), word.to_owned())).copied().unwrap_or(0);
     Ok([count("hold"), count("park"), count("quarantine")])
 }
 
