@@ -74,6 +74,8 @@ pub(crate) async fn consume<E: Effect>(
     let source = broker.subscribe(&stream, &reader.group)?.with_lease(lease);
     let ledger = Leased::new(&database)?.lease(lease);
     let gauges = Gauges {
+        project: project.clone(),
+        service: service.clone(),
         broker,
         database,
         stream: stream.clone(),
@@ -99,6 +101,8 @@ impl<E: Effect> Handler<IgnoredAny, Lease> for Leasing<E> {
 }
 
 struct Gauges {
+    project: Project,
+    service: String,
     broker: Broker,
     database: Database,
     stream: String,
@@ -124,6 +128,10 @@ impl Gauges {
         }
         let Ok(stats) = self.database.stats() else { return };
         self.signals.gauge("evidence_pending", stats.evidence_pending as f64);
+        if let Ok(Some(known)) = known(&self.project, &self.service) {
+            let size = known.newest.map_or(0, |(size, _)| size);
+            self.signals.gauge("evidence_size", size as f64);
+        }
         self.signals.gauge("ledger_rows", stats.ledger.values().sum::<u64>() as f64);
         self.signals.gauge("outbox_pending", stats.outbox_pending as f64);
         for disposition in [Disposition::Hold, Disposition::Park, Disposition::Quarantine] {

@@ -17,7 +17,7 @@ use crate::wire;
 mod show;
 mod verify;
 
-pub(crate) use show::{Entry, Logs};
+pub(crate) use show::{Entry, Logs, event_of};
 
 /// See, verify and hand out what is on record.
 #[derive(Debug, clap::Args)]

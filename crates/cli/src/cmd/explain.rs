@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `chancery explain MESSAGE`: what became of one message, and what would become of it now.
 
-use chancery::{Reason, Snapshot};
-use chancery_core::{Reader, screen};
+use chancery::core::record::MessageRecord;
+use chancery::core::{Reader, screen};
+use chancery::{Delivery, Reason, Snapshot};
 use serde::Serialize;
 
-use super::evidence::{Entry, Logs};
+use super::evidence::{Entry, Logs, event_of};
 use super::kept::{Item, Stores};
 use crate::exit::{Exit, Failure, Result};
 use crate::out::{Ctx, Report, plain};
@@ -50,22 +51,20 @@ impl Args {
     pub(crate) fn run(self, ctx: &Ctx) -> Result {
         let project = Project::open(ctx)?;
         let snapshot = project.snapshot()?;
-        let stores = Stores::open(&project)?;
-        let mut names = vec![self.message.clone()];
+        let (stores, logs) = (Stores::open(&project)?, Logs::open(&project, None)?);
+        let mut found = logs.of(&self.message)?;
         let mut kept = Vec::new();
-        let records = Logs::open(&project, None)?;
-        let mut found = records.of(&self.message)?;
-        // A record names the message that is kept; an id that `kept ls` shows names no record.
-        let messages = found.iter().filter_map(|entry| entry.record.message.as_ref());
-        names.extend(messages.filter_map(|message| message.id.clone()));
         for item in stores.everything()? {
-            if names.iter().any(|name| item.is_named(name)) {
-                kept.push(judge(&stores, item, &snapshot)?);
+            let Some(delivery) = stores.delivery(&item)? else { continue };
+            let event = event_of(&MessageRecord::of(&delivery));
+            if item.is_named(&self.message) || event.as_deref() == Some(&*self.message) {
+                kept.push(judge(item, &delivery, &snapshot));
             }
         }
+        // An id that `kept ls` shows names no record; its message does.
         if found.is_empty() {
             for message in kept.iter().filter_map(|judged| judged.item.message.as_ref()) {
-                found.extend(records.of(message)?);
+                found.extend(logs.of(message)?);
             }
         }
         if found.is_empty() && kept.is_empty() {
@@ -79,21 +78,19 @@ impl Args {
     }
 }
 
-fn judge(stores: &Stores, item: Item, snapshot: &Snapshot) -> Result<Judged> {
-    let (database, item) = stores.find(&item.id)?;
+fn judge(item: Item, delivery: &Delivery, snapshot: &Snapshot) -> Judged {
     let reader = Reader { service: item.service.clone(), group: item.group.clone() };
-    let delivery = database.kept().show(item.row)?.map(|(_, delivery)| delivery);
-    let verdict = delivery.map(|delivery| match screen(&delivery, snapshot, &reader, now()) {
+    let verdict = match screen(delivery, snapshot, &reader, now()) {
         Ok(_) => Verdict::Passes,
         Err(refusal) => Verdict::Refused { reason: refusal.reason.code(), detail: refusal.detail },
-    });
+    };
     let reason = Reason::parse(&item.reason);
-    Ok(Judged {
+    Judged {
         item,
         title: reason.map(Reason::title),
         step: reason.map(|reason| reason.step().to_string()),
-        now: verdict.unwrap_or(Verdict::Passes),
-    })
+        now: verdict,
+    }
 }
 
 impl Report for Explained {

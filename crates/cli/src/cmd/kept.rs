@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `chancery kept ls|show|release|discard`: one noun for what is held, parked and quarantined.
 
+use chancery::Delivery;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure, Result};
@@ -36,7 +37,6 @@ enum Verb {
     /// Let messages be judged again; with --skip-to, let a key go on past lost versions.
     Release {
         /// Which; with --skip-to, the ordering key.
-        #[arg(allow_hyphen_values = true)]
         ids: Vec<String>,
         /// All that the filter matches.
         #[arg(long, conflicts_with = "ids")]
@@ -55,7 +55,7 @@ enum Verb {
     /// Give messages up: they are kept no longer and will never run.
     Discard {
         /// Which.
-        #[arg(required = true, allow_hyphen_values = true)]
+        #[arg(required = true)]
         ids: Vec<String>,
         #[command(flatten)]
         operator: Operator,
@@ -105,9 +105,8 @@ impl Args {
                 Ok(Exit::Ok)
             }
             Verb::Show { id, payload } => {
-                let (database, item) = stores.find(&id)?;
-                let shown = database.kept().show(item.row)?;
-                let (_, delivery) = shown.ok_or_else(|| gone(&id))?;
+                let (_, item) = stores.find(&id)?;
+                let delivery = stores.delivery(&item)?.ok_or_else(|| gone(&id))?;
                 ctx.show(&message::Message::new(item, &delivery, payload))?;
                 Ok(Exit::Ok)
             }
@@ -239,6 +238,15 @@ impl Stores {
             }
             _ => Err(gone(id)),
         }
+    }
+
+    /// The whole message behind an item.
+    pub(crate) fn delivery(&self, item: &Item) -> Result<Option<Delivery>> {
+        let mut databases = self.databases.iter();
+        let Some((_, database)) = databases.find(|(service, _)| *service == item.service) else {
+            return Ok(None);
+        };
+        Ok(database.kept().show(item.row)?.map(|(_, delivery)| delivery))
     }
 
     fn named(&self, ids: &[String]) -> Result<Vec<Item>> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use chancery::core::evidence::{ProofBundle, VerifierKey};
-use chancery::core::record::{Record, RecordKind};
+use chancery::core::record::{MessageRecord, Record, RecordKind};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure, Result};
@@ -129,12 +129,7 @@ impl Logs {
 impl Entry {
     /// A record at its place.
     pub(crate) fn of(log: &str, index: u64, record: &Record) -> Entry {
-        #[derive(serde::Deserialize)]
-        struct Id {
-            id: String,
-        }
-        let header = record.message.as_ref().and_then(|message| message.h.as_deref());
-        let event = header.and_then(|h| serde_json::from_str::<Id>(h).ok()).map(|h| h.id);
+        let event = record.message.as_ref().and_then(event_of);
         Entry { log: log.to_owned(), index, event, record: record.clone() }
     }
 
@@ -160,6 +155,15 @@ impl Entry {
         }
         line + "\n"
     }
+}
+
+/// The event id that a message's header claims.
+pub(crate) fn event_of(message: &MessageRecord) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Id {
+        id: String,
+    }
+    serde_json::from_str::<Id>(message.h.as_deref()?).ok().map(|header| header.id)
 }
 
 /// The word that records use.
