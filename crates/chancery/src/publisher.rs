@@ -133,7 +133,15 @@ impl<K: Sink> Publisher<K> {
     pub async fn publish_all(&self, events: &[Event]) -> Result<Vec<Published>, PublishError> {
         let sealed: Vec<Sealed> =
             events.iter().map(|event| self.seal(event)).collect::<Result<_, _>>()?;
-        let positions = self.sink.append(&sealed).await.map_err(PublishError::Fault)?;
+        self.append(sealed).await.map_err(PublishError::Fault)
+    }
+
+    /// Appends messages that [`Publisher::seal`] made, in order.
+    ///
+    /// # Errors
+    /// A fault of the broker: any prefix may have been appended.
+    pub async fn append(&self, sealed: Vec<Sealed>) -> Result<Vec<Published>, Fault> {
+        let positions = self.sink.append(&sealed).await?;
         let published = sealed.into_iter().zip(positions).map(|(sealed, position)| Published {
             event_id: sealed.event_id,
             message_id: sealed.message_id,

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! temp
-mod demo;
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.first().map(String::as_str) == Some("demo-worker") {
-        let get = |n: &str| args.iter().position(|a| a == n).and_then(|i| args.get(i + 1)).cloned();
-        let t = demo::trap(get("--abort"), get("--pause").zip(get("--marker").map(Into::into)));
-        let r = demo::work(std::path::Path::new(&get("--dir").unwrap_or_default()), t).await;
-        if let Err(e) = r {
-            eprintln!("{e}");
-            return 1.into();
-        }
-        return 0.into();
-    }
-    let dir = tempfile::tempdir().unwrap();
-    match demo::run(dir.path(), &|l| eprintln!("{l}")).await {
-        Ok(v) => {
-            println!("{}", v.table());
-            (!v.good() as u8).into()
-        }
-        Err(e) => {
-            eprintln!("{e}");
-            2.into()
-        }
+//! The `chancery` command. Read `cli.rs` for what can be typed, `exit.rs` for how it can end,
+//! `wire.rs` for which broker and store stand behind it.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod cli;
+mod cmd;
+mod exit;
+mod files;
+mod metrics;
+mod out;
+mod project;
+mod suggest;
+mod wire;
+
+fn main() -> ExitCode {
+    exit::quiet_panics();
+    let cli = cli::Cli::parse();
+    let ctx = out::Ctx::new(cli.json, cli.project.clone());
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cli.command.run(&ctx)));
+    match ended {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(failure)) => ctx.fail(&failure),
+        Err(_) => exit::Exit::Bug.into(),
     }
 }

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Messages to a program of the user's, one process each, without a shell.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+
+use chancery::{Admitted, Outcome};
+use chancery_core::text::b64u;
+use serde::de::IgnoredAny;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::{Attempt, Effect, Halt, line};
+use crate::exit::{Failure, Result, system_text};
+
+/// EX_TEMPFAIL: not now.
+const RETRY: i32 = 75;
+/// EX_DATAERR: not this one, ever.
+const PARK: i32 = 65;
+
+/// A program and its arguments.
+pub(crate) struct Program {
+    program: String,
+    args: Vec<String>,
+    halt: Halt,
+}
+
+impl Program {
+    /// The program that `argv` names.
+    pub(crate) fn new(argv: Vec<String>, halt: Halt) -> Result<Program> {
+        let mut argv = argv.into_iter();
+        let program = argv.next().filter(|program| !program.is_empty()).ok_or_else(|| {
+            Failure::misuse("names no program", "--exec", "write --exec CMD ARG…")
+        })?;
+        Ok(Program { program, args: argv.collect(), halt })
+    }
+
+    async fn child(
+        &self,
+        event: &Admitted<IgnoredAny>,
+        attempt: &Attempt,
+        line: &[u8],
+    ) -> io::Result<ExitStatus> {
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .env("CHANCERY_KEY", &attempt.key)
+            .env("CHANCERY_FENCE", attempt.fence.to_string())
+            .env("CHANCERY_MESSAGE", b64u(event.message_id()))
+            .env("CHANCERY_STREAM", event.stream())
+            .stdin(Stdio::piped())
+            // Of its own group: an interrupt at the terminal is ours, the message is finished.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program may be done without reading; its exit status decides.
+            let _ = stdin.write_all(line).await;
+        }
+        child.wait().await
+    }
+}
+
+impl Effect for Program {
+    async fn run(&self, event: &Admitted<IgnoredAny>, attempt: &Attempt) -> Outcome {
+        let line = match line::encode(event) {
+            Ok(line) => line,
+            Err(_) => return Outcome::Park("the payload is not one JSON document".to_owned()),
+        };
+        match self.child(event, attempt, &line).await {
+            Ok(status) => outcome(status),
+            // Nothing ran, so nothing can be held against the message.
+            Err(error) => {
+                let fix = "name a program that can be run; the message comes again";
+                let what = format!("cannot be run: {}", system_text(&error));
+                let at = format!("--exec {}", self.program);
+                self.halt.with(Failure::misuse(what, at, fix)).await
+            }
+        }
+    }
+}
+
+fn outcome(status: ExitStatus) -> Outcome {
+    match status.code() {
+        Some(0) => Outcome::Done,
+        Some(RETRY) => Outcome::Retry("the program asked for another time".to_owned()),
+        Some(PARK) => Outcome::Park("the program refused the message".to_owned()),
+        Some(code) => Outcome::Retry(format!("the program ended with {code}")),
+        None => Outcome::Retry(format!("the program died: {status}")),
+    }
+}

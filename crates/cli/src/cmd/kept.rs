@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `chancery kept ls|show|release|discard`: one noun for what is held, parked and quarantined.
+
+use chancery::Delivery;
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure, Result};
+use crate::out::{Ctx, Report, plain, warn};
+use crate::project::{self, Project, now};
+use crate::wire::{self, Database, KeptEntry, KeptFilter, SkipKey};
+
+mod list;
+mod message;
+
+pub(crate) use list::Item;
+
+/// See what was set aside, and release it or give it up.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List what is set aside.
+    Ls(Filter),
+    /// All that is known of one message.
+    Show {
+        /// As `kept ls` shows it, or a message id.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+        /// The body too. It may be anybody's data.
+        #[arg(long)]
+        payload: bool,
+    },
+    /// Let messages be judged again; with --skip-to, let a key go on past lost versions.
+    Release {
+        /// Which; with --skip-to, the ordering key.
+        ids: Vec<String>,
+        /// All that the filter matches.
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// The key goes on with this version, whatever came before is given up as lost.
+        #[arg(long, value_name = "VERSION", conflicts_with = "all")]
+        skip_to: Option<u64>,
+        /// The key's tenant.
+        #[arg(long, requires = "skip_to")]
+        tenant: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// Give messages up: they are kept no longer and will never run.
+    Discard {
+        /// Which.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        operator: Operator,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only of this service.
+    #[arg(long)]
+    service: Option<String>,
+    /// Only of this group.
+    #[arg(long)]
+    group: Option<String>,
+    /// Only of this stream.
+    #[arg(long)]
+    stream: Option<String>,
+    /// Only `hold`, `park` or `quarantine`.
+    #[arg(long, value_parser = ["hold", "park", "quarantine"])]
+    disposition: Option<String>,
+    /// Only for this reason, as `E405`.
+    #[arg(long, value_name = "CODE")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Operator {
+    /// Who decides, for the record; by default who is logged in.
+    #[arg(long, value_name = "NAME")]
+    operator: Option<String>,
+}
+
+impl Operator {
+    fn name(self) -> String {
+        let named = self.operator.or_else(|| std::env::var("USER").ok());
+        named.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+    }
+}
+
+impl Args {
+    /// Runs it.
+    pub(crate) fn run(self, ctx: &Ctx) -> Result {
+        let stores = Stores::open(&Project::open(ctx)?)?;
+        match self.verb {
+            Verb::Ls(filter) => {
+                ctx.show(&list::Listing { kept: stores.list(&filter)? })?;
+                Ok(Exit::Ok)
+            }
+            Verb::Show { id, payload } => {
+                let (_, item) = stores.find(&id)?;
+                let delivery = stores.delivery(&item)?.ok_or_else(|| gone(&id))?;
+                ctx.show(&message::Message::new(item, &delivery, payload))?;
+                Ok(Exit::Ok)
+            }
+            Verb::Release { ids, skip_to: Some(version), tenant, filter, operator, .. } => {
+                let [key] = ids.as_slice() else {
+                    let fix = "write `kept release KEY --skip-to VERSION`";
+                    return Err(Failure::misuse("needs one ordering key", "--skip-to", fix));
+                };
+                let (group, stream) = (filter.group.as_deref(), filter.stream.as_deref());
+                let (database, group, stream) = stores.scope(group, stream)?;
+                let (group, stream, tenant) = (&*group, &*stream, tenant.as_deref());
+                let at = SkipKey { group, stream, tenant, key, version };
+                let skipped = database.kept().skip_to(&at, &operator.name(), now())?;
+                ctx.show(&Decided::one(skipped, "goes on", &plain(key)))?;
+                Ok(Exit::found(!skipped))
+            }
+            Verb::Release { ids, all, filter, operator, .. } => {
+                let items = if all { stores.list(&filter)? } else { stores.named(&ids)? };
+                if items.is_empty() && !all {
+                    let fix = "name messages as `kept ls` shows them, or write --all";
+                    return Err(Failure::misuse("names no message", "kept release", fix));
+                }
+                stores.decide(ctx, items, "released", &operator.name())
+            }
+            Verb::Discard { ids, operator } => {
+                stores.decide(ctx, stores.named(&ids)?, "discarded", &operator.name())
+            }
+        }
+    }
+}
+
+/// What became of messages.
+#[derive(Serialize)]
+struct Decided {
+    decided: Vec<Decision>,
+}
+
+#[derive(Serialize)]
+struct Decision {
+    id: String,
+    done: bool,
+    what: &'static str,
+}
+
+impl Decided {
+    fn one(done: bool, what: &'static str, id: &str) -> Decided {
+        Decided { decided: vec![Decision { id: id.to_owned(), done, what }] }
+    }
+}
+
+impl Report for Decided {
+    fn text(&self) -> String {
+        let line = |decision: &Decision| match decision.done {
+            true => format!("{} {}\n", decision.id, decision.what),
+            false => format!("{} is there no longer, or beyond already\n", decision.id),
+        };
+        self.decided.iter().map(line).collect()
+    }
+}
+
+/// The databases of the project that exist, by service.
+pub(crate) struct Stores {
+    project: Project,
+    databases: Vec<(String, Database)>,
+}
+
+impl Stores {
+    /// Opens them.
+    pub(crate) fn open(project: &Project) -> Result<Stores> {
+        let mut databases = Vec::new();
+        for service in project::handlers(&project.snapshot()?, None)? {
+            if project.database(&service).is_file() {
+                let database = wire::database(project, &service)?;
+                databases.push((service, database));
+            }
+        }
+        Ok(Stores { project: project.clone(), databases })
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Item>> {
+        if let Some(service) = &filter.service {
+            project::service(&self.project.snapshot()?, service)?;
+        }
+        if let Some(stream) = &filter.stream {
+            project::stream(&self.project.snapshot()?, stream)?;
+        }
+        let reason = filter.reason.as_ref().map(|code| {
+            chancery::Reason::parse(code).map(|reason| reason.code().to_owned()).ok_or_else(|| {
+                let what = format!("`{}` is not a reason", plain(code));
+                Failure::misuse(what, "--reason", "`chancery why` lists them")
+            })
+        });
+        let asked = KeptFilter {
+            group: filter.group.clone(),
+            stream: filter.stream.clone(),
+            disposition: filter.disposition.clone(),
+            reason: reason.transpose()?,
+            ..KeptFilter::default()
+        };
+        let mut items = Vec::new();
+        for (service, database) in &self.databases {
+            if filter.service.as_ref().is_none_or(|only| only == service) {
+                items.extend(all(database, &asked)?.into_iter().map(|e| Item::of(service, e)));
+            }
+        }
+        Ok(items)
+    }
+
+    /// Everything that is kept.
+    pub(crate) fn everything(&self) -> Result<Vec<Item>> {
+        let (service, group, stream, disposition, reason) = (None, None, None, None, None);
+        self.list(&Filter { service, group, stream, disposition, reason })
+    }
+
+    /// Finds one by the id that is shown, by its row alone, or by its message id or position.
+    pub(crate) fn find(&self, id: &str) -> Result<(&Database, Item)> {
+        let found: Vec<Item> =
+            self.everything()?.into_iter().filter(|item| item.is_named(id)).collect();
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(item), None) => {
+                let mut databases = self.databases.iter();
+                let database = databases.find(|(service, _)| *service == item.service);
+                database.map(|(_, database)| (database, item)).ok_or_else(|| gone(id))
+            }
+            (Some(_), Some(_)) => {
+                let what = format!("`{}` may be several messages", plain(id));
+                Err(Failure::misuse(what, "ID", "write it as `kept ls` shows it, SERVICE/NUMBER"))
+            }
+            _ => Err(gone(id)),
+        }
+    }
+
+    /// The whole message behind an item.
+    pub(crate) fn delivery(&self, item: &Item) -> Result<Option<Delivery>> {
+        let mut databases = self.databases.iter();
+        let Some((_, database)) = databases.find(|(service, _)| *service == item.service) else {
+            return Ok(None);
+        };
+        Ok(database.kept().show(item.row)?.map(|(_, delivery)| delivery))
+    }
+
+    fn named(&self, ids: &[String]) -> Result<Vec<Item>> {
+        ids.iter().map(|id| self.find(id).map(|(_, item)| item)).collect()
+    }
+
+    fn decide(&self, ctx: &Ctx, items: Vec<Item>, what: &'static str, by: &str) -> Result {
+        let mut decided = Vec::new();
+        for item in items {
+            let (database, item) = self.find(&item.id)?;
+            let done = match what {
+                "released" => database.kept().release(item.row, by, now())?,
+                _ => database.kept().discard(item.row, by, now())?,
+            };
+            decided.push(Decision { id: item.id, done, what });
+        }
+        let exit = Exit::found(decided.iter().any(|decision| !decision.done));
+        ctx.show(&Decided { decided })?;
+        for (service, _) in &self.databases {
+            // What was decided is on record; that it is not sealed yet does not undo it.
+            if let Err(failure) = wire::seal(&self.project, service, false) {
+                warn(&format!("chancery: evidence is not being sealed: {failure}"));
+            }
+        }
+        Ok(exit)
+    }
+
+    /// The one group of the one stream that has an ordering, unless they are named.
+    fn scope(
+        &self,
+        group: Option<&str>,
+        stream: Option<&str>,
+    ) -> Result<(&Database, String, String)> {
+        let snapshot = self.project.snapshot()?;
+        if let Some(name) = stream {
+            project::stream(&snapshot, name)?;
+        }
+        let mut scopes = Vec::new();
+        for (name, rules) in &snapshot.policy.streams {
+            let asked = stream.map_or(rules.ordered, |stream| stream == name);
+            for (of, service) in rules.handled_by.iter().filter(|_| asked) {
+                if group.is_none_or(|group| group == of) {
+                    scopes.push((service.clone(), of.clone(), name.clone()));
+                }
+            }
+        }
+        let [(service, group, stream)] = scopes.as_slice() else {
+            let fix = "say --stream STREAM and --group GROUP";
+            return Err(Failure::misuse("does not say whose key this is", "--skip-to", fix));
+        };
+        let database = self.databases.iter().find(|(name, _)| name == service);
+        let (_, database) = database.ok_or_else(|| {
+            let fix = "nothing was consumed there yet, so nothing can be lost";
+            Failure::misuse(format!("`{service}` has no database"), "data", fix)
+        })?;
+        Ok((database, group.clone(), stream.clone()))
+    }
+}
+
+fn all(database: &Database, asked: &KeptFilter) -> Result<Vec<KeptEntry>> {
+    let mut entries = Vec::new();
+    let mut asked = asked.clone();
+    loop {
+        let page = database.kept().list(&asked)?;
+        let Some(last) = page.last() else { return Ok(entries) };
+        asked.after = last.row;
+        entries.extend(page);
+    }
+}
+
+fn gone(id: &str) -> Failure {
+    let what = format!("nothing that is set aside is called `{}`", plain(id));
+    Failure::misuse(what, "ID", "`chancery kept ls` lists what is; a handled message is not")
+}

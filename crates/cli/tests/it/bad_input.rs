@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything that can be wrong with what is there: one message, the right exit code, no crash.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::shop::{Shop, order};
+
+#[test]
+fn wrong_yaml_is_told_with_its_line() {
+    let shop = Shop::new();
+    let policy = shop.read("policy.yaml");
+    shop.edit("policy.yaml", "kind: event", "kinf: event");
+    shop.run(&["policy", "lint"]).failed(64, "policy.yaml: line 13 column 5: unknown field `kinf`");
+    shop.write("policy.yaml", &policy.replace("owner: svc-orders", "owner: svc-order"));
+    shop.run(&["policy", "lint"]).failed(64, "names `svc-order`, which is not a service");
+    shop.write("policy.yaml", "\t- {");
+    shop.run(&["policy", "lint"]).failed(64, "policy.yaml");
+    shop.write("policy.yaml", &policy.replace("environment: dev", "environment: prod"));
+    shop.run(&["policy", "lint"]).failed(64, "the trust bundle for shop/dev");
+    shop.write("policy.yaml", &policy);
+
+    let config = shop.read("chancery.yaml");
+    shop.edit("chancery.yaml", "broker:", "brokr:");
+    shop.run(&["status"]).failed(64, "chancery.yaml: line 3 column 1: unknown field `brokr`");
+    shop.write("chancery.yaml", &config.replace("local:data/broker", "kafka:somewhere"));
+    shop.run(&["status"]).failed(64, "chancery.yaml, broker: is not a broker of this version");
+    shop.write("chancery.yaml", &config.replace("data/{service}.db", "data/all.db"));
+    shop.run(&["status"]).failed(64, "chancery.yaml, database");
+    shop.write("chancery.yaml", &config.replace("version: 1", "version: 2"));
+    shop.run(&["status"]).failed(64, "chancery.yaml, version");
+}
+
+#[test]
+fn missing_files_are_named() {
+    for (file, code) in [("policy.yaml", 74), ("trust/bundle.json", 74), ("chancery.yaml", 64)] {
+        let shop = Shop::new();
+        fs::remove_file(shop.path(file)).unwrap();
+        shop.run(&["status"]).failed(code, file);
+    }
+    let shop = Shop::new();
+    fs::remove_dir_all(shop.path("schemas")).unwrap();
+    shop.run(&["status"]).failed(74, "schemas");
+    Shop::new().run(&["evidence", "check", "nope", "--key", "x"]).failed(64, "--key");
+    let shop = Shop::new();
+    let key = crate::start::verifier(&shop, "svc-billing");
+    shop.run(&["evidence", "check", "nope", "--key", &key]).failed(74, "nope");
+}
+
+#[test]
+fn a_bundle_that_the_root_did_not_sign_is_refused() {
+    let shop = Shop::new();
+    let bundle = shop.read("trust/bundle.json");
+    shop.write("trust/bundle.json", &Shop::new().read("trust/bundle.json"));
+    shop.fed(&["publish", "orders.created"], &order("o", 1))
+        .failed(64, "trust bundle: is not signed by the root key");
+    shop.write("trust/bundle.json", "{}");
+    shop.run(&["keys", "ls"]).failed(64, "is not a DSSE envelope");
+    shop.write("trust/bundle.json", &bundle);
+    shop.edit("chancery.yaml", "root: ", "root: x");
+    shop.run(&["keys", "ls"]).failed(64, "chancery.yaml, trust.root");
+}
+
+#[test]
+fn a_schema_that_cannot_be_read_is_named() {
+    let shop = Shop::new();
+    shop.write("schemas/orders.created/2.json", "{\"type\": 7}");
+    shop.run(&["status"]).failed(64, "schemas/orders.created/2.json");
+    shop.run(&["schema", "lint"]).failed(1, "");
+    shop.write("schemas/orders.created/2.json", "nonsense");
+    shop.run(&["status"]).failed(64, "schemas/orders.created/2.json");
+    fs::rename(shop.path("schemas/orders.created/2.json"), shop.path("schemas/orders.created/x"))
+        .unwrap();
+    shop.run(&["status"]).failed(64, "is not a schema's name");
+    fs::remove_file(shop.path("schemas/orders.created/x")).unwrap();
+    shop.write("schemas/orders.created/1.json~", "an editor's leavings");
+    shop.run(&["status"]).ok();
+}
+
+#[test]
+fn a_damaged_database_stops_everything_and_loses_nothing() {
+    let shop = Shop::new();
+    shop.publish(3);
+    shop.run(&["consume", "orders.created", "--group", "billing", "--max", "1"]).ok();
+    for file in ["data/svc-billing.db", "data/broker/broker.db"] {
+        let good = fs::read(shop.path(file)).unwrap();
+        for beside in ["-wal", "-shm"] {
+            let _ = fs::remove_file(shop.path(&format!("{file}{beside}")));
+        }
+        fs::write(shop.path(file), b"this is not a database, though it is long enough for one")
+            .unwrap();
+        let ended = shop.consume().failed(69, file.rsplit('/').next().unwrap());
+        assert!(ended.err.contains("fix:"), "{}", ended.err);
+        assert_eq!(ended.out, "");
+        shop.run(&["doctor"]);
+        fs::write(shop.path(file), good).unwrap();
+    }
+    assert_eq!(shop.consume().json().len(), 2);
+}
+
+#[test]
+fn doctor_finds_damage_inside_a_database() {
+    let shop = Shop::new();
+    shop.publish(200);
+    shop.consume();
+    let path = shop.path("data/svc-billing.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len();
+    assert!(end > 40_000);
+    bytes[end - 20_000..end - 12_000].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+    let ended = shop.run(&["doctor"]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.out.contains("BAD      database"), "{}", ended.out);
+}
+
+// As when the disk is full: /dev/full takes nothing.
+#[test]
+fn a_full_disk_behind_the_pipe_loses_nothing() {
+    let shop = Shop::new();
+    let published = shop.publish(3);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command =
+        shop.command(&["consume", "orders.created", "--group", "billing", "--idle-exit", "1"]);
+    let ended = command.stdout(full).output().unwrap();
+    crate::shop::Ended::of(ended).failed(74, "the disk is full");
+    assert_eq!(crate::shop::ids(&shop.consume()), published);
+
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = shop.command(&["keys", "ls"]).stdout(full).output().unwrap();
+    crate::shop::Ended::of(ended).failed(74, "the disk is full");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let shop = Shop::new();
+    fs::remove_dir(shop.path("data")).unwrap();
+    shop.write("data", "a file where a folder should be");
+    shop.fed(&["publish", "orders.created"], &order("o", 1)).failed(69, "broker");
+    let root = shop.path("evidence");
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn usage_is_told_by_clap() {
+    let shop = Shop::new();
+    shop.run(&["publsh"]).failed(2, "publish");
+    shop.run(&["consume", "orders.created"]).failed(2, "--group");
+    shop.run(&["consume", "orders.created", "--group", "billing", "--max", "0"]).failed(2, "--max");
+    shop.run(&[]).failed(2, "Usage");
+    shop.run(&["why", "E999"]).failed(64, "`chancery why` lists");
+    shop.run(&["why", "e302_wrong_destinatoin"]).failed(64, "did you mean");
+    shop.run(&["explain", "nothing"]).failed(64, "nothing here is about");
+    shop.run(&["completions", "bash"]).ok();
+}
+
+// A name out of a file or an argument must not steer the terminal.
+#[test]
+fn control_characters_are_never_echoed() {
+    let shop = Shop::new();
+    let ended = shop.run(&["explain", "\u{1b}[31mred"]);
+    assert!(!ended.err.contains('\u{1b}'), "{ended:?}");
+    let ended = shop.run(&["publish", "\u{1b}[31mred"]);
+    assert!(!ended.err.contains('\u{1b}'), "{ended:?}");
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The real binary, driven as its users drive it.
+
+mod bad_input;
+mod consume;
+mod crash;
+mod evidence;
+mod guides;
+mod keys;
+mod kept;
+mod metrics;
+mod policy;
+mod publish;
+mod reload;
+mod schema;
+mod shop;
+mod start;
