@@ -28,6 +28,10 @@ pub(crate) struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See the whole system at work, attacks included.
+    Demo(cmd::demo::Args),
+    #[command(hide = true)]
+    DemoWorker(cmd::demo::WorkerArgs),
     /// Make a project: configuration, policy, schemas, keys, trust bundle.
     Init(cmd::init::Args),
     /// Sign and append one message per line of standard input.
@@ -60,6 +64,8 @@ impl Command {
     /// Runs it.
     pub(crate) fn run(self, ctx: &Ctx) -> Result {
         match self {
+            Command::Demo(args) => args.run(ctx),
+            Command::DemoWorker(args) => args.run(ctx),
             Command::Init(args) => args.run(ctx),
             Command::Publish(args) => args.run(ctx),
             Command::Consume(args) => args.run(ctx),

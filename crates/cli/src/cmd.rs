@@ -3,6 +3,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod consume;
+pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod evidence;
 pub(crate) mod explain;

@@ -29,8 +29,11 @@ mod verdict;
 
 use attacks::{Attack, Spoils};
 use honest::Plan;
-use services::{ACCESS, BILLING, GROUPS, PAYOUT, REPORT, Shop, Trap};
+use services::{ACCESS, BILLING, GROUPS, PAYOUT, REPORT, Shop};
+
 use shop::Keys;
+
+pub(crate) use services::Trap;
 pub(crate) use verdict::Verdict;
 
 /// How long the shop may take for any one thing before the demo gives up.
@@ -89,14 +92,6 @@ pub(crate) async fn work(dir: &Path, trap: Option<Trap>) -> Result<(), Trouble> 
     let settings = Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
     REPORT.run(&shop, settings, trap, std::future::pending()).await?;
     Ok(())
-}
-
-/// The trap that a worker's arguments set.
-pub(crate) fn trap(
-    abort: Option<String>,
-    pause: Option<(String, std::path::PathBuf)>,
-) -> Option<Trap> {
-    abort.map(Trap::Abort).or(pause.map(|(order, marker)| Trap::Pause(order, marker)))
 }
 
 /// Why a demo could not be played to its end.
@@ -260,14 +255,5 @@ impl From<Misuse> for Trouble {
 impl From<chancery::PublishError> for Trouble {
     fn from(error: chancery::PublishError) -> Trouble {
         Trouble::Fault(Fault::broker(error.to_string()))
-    }
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Trouble::Fault(fault) => fault.fmt(f),
-            Trouble::Misuse(misuse) => misuse.fmt(f),
-        }
     }
 }

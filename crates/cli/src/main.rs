@@ -8,6 +8,7 @@ use clap::Parser;
 
 mod cli;
 mod cmd;
+mod demo;
 mod exit;
 mod files;
 mod metrics;

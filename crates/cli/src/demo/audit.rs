@@ -147,7 +147,10 @@ pub(super) fn honest(dir: &Path, plan: Plan, added: &Added) -> Result<Honest, Fa
     Ok(honest)
 }
 
-fn effects(dir: &Path, group: &Group) -> Result<Vec<((&'static str, String), u64)>, Fault> {
+/// An effect, by its table and key, and how often it is there.
+type Counted = ((&'static str, String), u64);
+
+fn effects(dir: &Path, group: &Group) -> Result<Vec<Counted>, Fault> {
     let connection = rusqlite::Connection::open(group.database(dir)).map_err(Fault::store)?;
     let count = format!("SELECT key, count(*) FROM {} GROUP BY key", group.table);
     let mut select = connection.prepare(&count).map_err(Fault::store)?;
