@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Runs the demo in an empty folder and tells what happened. `tell` gets a line for each act.
 pub(crate) async fn run(dir: &Path, tell: &dyn Fn(&str)) -> Result<Verdict, Trouble> {
-    let plan = Plan { orders: 1_000, users: 100 };
+    let plan = Plan { orders: 2_000, users: 100 };
     let now = SystemClock.now();
     let keys = Keys::random().map_err(|error| Fault::broker(error.to_string()))?;
     let sources = keys.sources(now)?;
