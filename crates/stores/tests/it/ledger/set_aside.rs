@@ -291,6 +291,22 @@ async fn a_parked_version_holds_its_key_back_and_nothing_else() {
     assert_eq!(judge_again(&ledger, MOVES, &snapshot(2)).await, 2);
 }
 
+// What is parked below the head can never run; it must not hold its key back for ever.
+#[tokio::test]
+async fn a_version_that_was_skipped_holds_nothing_back() {
+    let world = World::new();
+    let database = world.open();
+    let ledger = Transactional::new(&database).unwrap();
+    let park = Effect(Outcome::Park("no".into()));
+    assert_eq!(run(&ledger, &park, &moved("a", 1)).await, refused(Reason::HandlerRefused));
+    let key = SkipKey { group: GROUP, stream: MOVES, tenant: None, key: "a", version: 2 };
+    assert_eq!(database.kept().skip_to(&key, "ann", NOW), Ok(true));
+    assert_eq!(run(&ledger, &OK, &moved("a", 2)).await, Ok(DONE));
+    let elsewhere = SkipKey { key: "b", ..key };
+    assert_eq!(database.kept().skip_to(&elsewhere, "ann", NOW), Ok(true));
+    assert_eq!(run(&ledger, &OK, &moved("a", 3)).await, Ok(DONE));
+}
+
 #[tokio::test]
 async fn a_flood_of_strangers_stops_no_honest_message() {
     let world = World::new();
@@ -371,8 +387,16 @@ async fn expiry_is_only_raised_and_forgetting_waits_for_it() {
         refused(Reason::Duplicate)
     );
     assert_eq!(expires(), first + 5);
+    let (early, late) = (order(2), world::ask(&again));
+    let late = chancery_core::claim::ClaimRequest {
+        remember_until: late.remember_until,
+        ..world::ask(&early)
+    };
+    ledger.failed(&late, later).await.unwrap();
+    assert_eq!(run_at(&ledger, &OK, &early, &snapshot(2), NOW).await, Ok(DONE));
+    assert_eq!(world.count("SELECT min(expires) FROM chancery_ledger"), first + 5);
     database.housekeep(Timestamp(later.0 + horizon_ms)).unwrap();
-    assert_eq!(world.count("SELECT count(*) FROM chancery_ledger"), 1);
+    assert_eq!(world.count("SELECT count(*) FROM chancery_ledger"), 2);
     database.housekeep(Timestamp(later.0 + horizon_ms + 2 * DAY_MS)).unwrap();
     assert_eq!(world.count("SELECT count(*) FROM chancery_ledger"), 0);
 }
