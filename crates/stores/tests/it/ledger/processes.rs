@@ -179,6 +179,17 @@ async fn a_death_is_counted_once_though_its_file_is_found_twice() {
     }
 }
 
+// Between making its file and locking it, an owner looks dead.
+#[tokio::test]
+async fn an_owner_that_is_only_coming_is_not_buried() {
+    let world = World::new();
+    drop(Transactional::new(&world.open()).unwrap());
+    let coming = world.folder.path().join("billing.db.owners").join("0123456789abcdef.new");
+    std::fs::write(&coming, "").unwrap();
+    drop(Transactional::new(&world.open()).unwrap());
+    assert!(coming.exists());
+}
+
 #[tokio::test]
 async fn a_lease_is_kept_while_its_owner_lives_and_over_when_it_is_killed() {
     let world = World::new();

@@ -188,6 +188,10 @@ async fn a_forged_copy_does_not_get_at_the_parked_message() {
     assert_eq!(database.kept().show(kept[0].row).unwrap().unwrap().1, delivery);
     assert_eq!(kept[1].reason, "E210_BODY_DIGEST");
     assert_eq!(kept.len(), 2);
+    // Nor does the message's own end take the forgery away.
+    assert_eq!(run(&ledger, &OK, &delivery).await, Ok(DONE));
+    let left = database.kept().list(&KeptFilter::default()).unwrap();
+    assert_eq!((left.len(), &*left[0].reason), (1, "E210_BODY_DIGEST"));
 }
 
 #[tokio::test]
@@ -346,6 +350,28 @@ async fn a_flood_of_strangers_stops_no_honest_message() {
     assert_eq!(sum.reason.as_deref(), Some("E202_UNKNOWN_KEY"));
     let numbers: Vec<u64> = records.iter().map(|record| record.wseq).collect();
     assert_eq!(numbers, (1..=records.len() as u64).collect::<Vec<_>>());
+}
+
+// What was signed for another stream is authentic and still nobody's business here: whoever replays
+// it must not fill its producer's room. Nor does it help to send few and large ones.
+#[tokio::test]
+async fn misdirected_and_large_messages_have_little_room() {
+    let world = World::new();
+    let limits = Limits { stranger_rows_max: 2, bytes_max: 6_000, ..Limits::default() };
+    let ledger = Transactional::new(&world.open_with(limits)).unwrap();
+    for number in 1..=3 {
+        let mut replayed = order(number);
+        replayed.stream = MOVES.into();
+        let settle = run(&ledger, &OK, &replayed).await;
+        let full = number > 2;
+        let kept = refused(Reason::WrongDestination);
+        assert_eq!(settle, if full { Ok(Settle::Leave) } else { kept });
+    }
+    let large = format!(r#"{{"item":"{}"}}"#, "x".repeat(6_000));
+    let large = signed(&draft(ORDERS, "order-large", &large), &world::shop(), NOW);
+    let park = Effect(Outcome::Park("no".into()));
+    assert_eq!(run(&ledger, &park, &large).await, Ok(Settle::Leave));
+    assert_eq!(run(&ledger, &park, &order(9)).await, refused(Reason::HandlerRefused));
 }
 
 #[tokio::test]
