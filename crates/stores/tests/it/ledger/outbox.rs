@@ -65,7 +65,9 @@ async fn a_draft_survives_byte_for_byte_and_a_rerun_does_not_double_it() {
     let ids = Arc::new(Mutex::new(Vec::new()));
     let told = ids.clone();
     let publishes = With(move |tx: &mut Tx| {
-        told.lock().unwrap().push(tx.publish(draft(ORDERS, "", "{}")).unwrap());
+        let first = tx.publish(draft(ORDERS, "", "{}")).unwrap();
+        assert_ne!(tx.publish(draft(ORDERS, "", "{}")).unwrap(), first);
+        told.lock().unwrap().push(first);
         tx.publish(full()).unwrap();
         if told.lock().unwrap().len() == 1 {
             panic!("after publishing");
@@ -78,9 +80,9 @@ async fn a_draft_survives_byte_for_byte_and_a_rerun_does_not_double_it() {
     let ids = ids.lock().unwrap().clone();
     assert_eq!(ids[0], ids[1]);
     let rows = database.outbox().take(9).unwrap();
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.len(), 3);
     assert_eq!(rows[0].1.id, ids[0]);
-    assert_eq!(rows[1].1, full());
+    assert_eq!(rows[2].1, full());
 }
 
 #[tokio::test]

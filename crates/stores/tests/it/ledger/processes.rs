@@ -163,6 +163,33 @@ async fn fewer_deaths_are_forgotten_once_it_is_done() {
     assert_eq!(world.count("SELECT deaths FROM chancery_ledger"), 0);
 }
 
+// Whoever counts the dead may die between counting and removing what they left.
+#[tokio::test]
+async fn a_death_is_counted_once_though_its_file_is_found_twice() {
+    let world = World::new();
+    assert!(!spawn("abort", &world).wait().unwrap().success());
+    let owners = world.folder.path().join("billing.db.owners");
+    let left = std::fs::read_dir(&owners).unwrap().next().unwrap().unwrap().path();
+    let marks = std::fs::read(&left).unwrap();
+    for _ in 0..3 {
+        std::fs::write(&left, &marks).unwrap();
+        drop(Transactional::new(&world.open()).unwrap());
+        assert!(!left.exists());
+        assert_eq!(world.count("SELECT deaths FROM chancery_ledger"), 1);
+    }
+}
+
+// Between making its file and locking it, an owner looks dead.
+#[tokio::test]
+async fn an_owner_that_is_only_coming_is_not_buried() {
+    let world = World::new();
+    drop(Transactional::new(&world.open()).unwrap());
+    let coming = world.folder.path().join("billing.db.owners").join("0123456789abcdef.new");
+    std::fs::write(&coming, "").unwrap();
+    drop(Transactional::new(&world.open()).unwrap());
+    assert!(coming.exists());
+}
+
 #[tokio::test]
 async fn a_lease_is_kept_while_its_owner_lives_and_over_when_it_is_killed() {
     let world = World::new();

@@ -188,6 +188,10 @@ async fn a_forged_copy_does_not_get_at_the_parked_message() {
     assert_eq!(database.kept().show(kept[0].row).unwrap().unwrap().1, delivery);
     assert_eq!(kept[1].reason, "E210_BODY_DIGEST");
     assert_eq!(kept.len(), 2);
+    // Nor does the message's own end take the forgery away.
+    assert_eq!(run(&ledger, &OK, &delivery).await, Ok(DONE));
+    let left = database.kept().list(&KeptFilter::default()).unwrap();
+    assert_eq!((left.len(), &*left[0].reason), (1, "E210_BODY_DIGEST"));
 }
 
 #[tokio::test]
@@ -291,6 +295,22 @@ async fn a_parked_version_holds_its_key_back_and_nothing_else() {
     assert_eq!(judge_again(&ledger, MOVES, &snapshot(2)).await, 2);
 }
 
+// What is parked below the head can never run; it must not hold its key back for ever.
+#[tokio::test]
+async fn a_version_that_was_skipped_holds_nothing_back() {
+    let world = World::new();
+    let database = world.open();
+    let ledger = Transactional::new(&database).unwrap();
+    let park = Effect(Outcome::Park("no".into()));
+    assert_eq!(run(&ledger, &park, &moved("a", 1)).await, refused(Reason::HandlerRefused));
+    let key = SkipKey { group: GROUP, stream: MOVES, tenant: None, key: "a", version: 2 };
+    assert_eq!(database.kept().skip_to(&key, "ann", NOW), Ok(true));
+    assert_eq!(run(&ledger, &OK, &moved("a", 2)).await, Ok(DONE));
+    let elsewhere = SkipKey { key: "b", ..key };
+    assert_eq!(database.kept().skip_to(&elsewhere, "ann", NOW), Ok(true));
+    assert_eq!(run(&ledger, &OK, &moved("a", 3)).await, Ok(DONE));
+}
+
 #[tokio::test]
 async fn a_flood_of_strangers_stops_no_honest_message() {
     let world = World::new();
@@ -332,6 +352,28 @@ async fn a_flood_of_strangers_stops_no_honest_message() {
     assert_eq!(numbers, (1..=records.len() as u64).collect::<Vec<_>>());
 }
 
+// What was signed for another stream is authentic and still nobody's business here: whoever replays
+// it must not fill its producer's room. Nor does it help to send few and large ones.
+#[tokio::test]
+async fn misdirected_and_large_messages_have_little_room() {
+    let world = World::new();
+    let limits = Limits { stranger_rows_max: 2, bytes_max: 6_000, ..Limits::default() };
+    let ledger = Transactional::new(&world.open_with(limits)).unwrap();
+    for number in 1..=3 {
+        let mut replayed = order(number);
+        replayed.stream = MOVES.into();
+        let settle = run(&ledger, &OK, &replayed).await;
+        let full = number > 2;
+        let kept = refused(Reason::WrongDestination);
+        assert_eq!(settle, if full { Ok(Settle::Leave) } else { kept });
+    }
+    let large = format!(r#"{{"item":"{}"}}"#, "x".repeat(6_000));
+    let large = signed(&draft(ORDERS, "order-large", &large), &world::shop(), NOW);
+    let park = Effect(Outcome::Park("no".into()));
+    assert_eq!(run(&ledger, &park, &large).await, Ok(Settle::Leave));
+    assert_eq!(run(&ledger, &park, &order(9)).await, refused(Reason::HandlerRefused));
+}
+
 #[tokio::test]
 async fn an_honest_producers_room_has_an_end_too() {
     let world = World::new();
@@ -371,8 +413,16 @@ async fn expiry_is_only_raised_and_forgetting_waits_for_it() {
         refused(Reason::Duplicate)
     );
     assert_eq!(expires(), first + 5);
+    let (early, late) = (order(2), world::ask(&again));
+    let late = chancery_core::claim::ClaimRequest {
+        remember_until: late.remember_until,
+        ..world::ask(&early)
+    };
+    ledger.failed(&late, later).await.unwrap();
+    assert_eq!(run_at(&ledger, &OK, &early, &snapshot(2), NOW).await, Ok(DONE));
+    assert_eq!(world.count("SELECT min(expires) FROM chancery_ledger"), first + 5);
     database.housekeep(Timestamp(later.0 + horizon_ms)).unwrap();
-    assert_eq!(world.count("SELECT count(*) FROM chancery_ledger"), 1);
+    assert_eq!(world.count("SELECT count(*) FROM chancery_ledger"), 2);
     database.housekeep(Timestamp(later.0 + horizon_ms + 2 * DAY_MS)).unwrap();
     assert_eq!(world.count("SELECT count(*) FROM chancery_ledger"), 0);
 }
