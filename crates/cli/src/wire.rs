@@ -156,21 +156,49 @@ impl Sealing {
         let (project, service, told) = (project.clone(), service.to_owned(), stop.clone());
         let thread = std::thread::Builder::new().name("sealer".to_owned());
         let thread = thread.spawn(move || {
-            let (mut first, mut last) = (true, String::new());
+            let mut round = Round { project, service, thorough: true, told: None };
             while !told.load(Ordering::Relaxed) {
+                round.run();
                 std::thread::park_timeout(SEAL_EVERY);
-                // Messages are handled all the same; their records wait in the database.
-                let failure = seal(&project, &service, first).err();
-                first = false;
-                let failure = failure.map(|failure| failure.to_string());
-                let failure = failure.unwrap_or_default();
-                if failure != last && !failure.is_empty() {
-                    warn(&format!("chancery: evidence is not being sealed: {failure}"));
-                }
-                last = failure;
             }
+            round.last();
         });
         Ok(Sealing { stop, thread: Some(thread.map_err(Failure::bug)?) })
+    }
+}
+
+/// A sealer's rounds. Messages are handled whether they succeed or not; records wait in the
+/// database.
+struct Round {
+    project: Project,
+    service: String,
+    /// The first round also finishes what an earlier process left.
+    thorough: bool,
+    /// The failure that was told of last.
+    told: Option<Failure>,
+}
+
+impl Round {
+    fn run(&mut self) {
+        let failed = seal(&self.project, &self.service, self.thorough).err();
+        self.thorough = false;
+        if let Some(failure) = failed.as_ref().filter(|_| failed != self.told) {
+            warn(&format!("chancery: evidence is not being sealed: {failure}"));
+        }
+        self.told = failed;
+    }
+
+    /// Seals what is left. Another process may be at it, and end before it has seen the last.
+    fn last(&mut self) {
+        for _ in 0..10 {
+            self.run();
+            let known = known(&self.project, &self.service);
+            let left = known.is_ok_and(|known| known.is_some_and(|known| known.waiting > 0));
+            if !left || self.told.is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

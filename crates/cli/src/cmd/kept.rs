@@ -105,7 +105,7 @@ impl Args {
                 Ok(Exit::Ok)
             }
             Verb::Show { id, payload } => {
-                let (_, item) = stores.find(&id)?;
+                let item = stores.find(&id)?;
                 let delivery = stores.delivery(&item)?.ok_or_else(|| gone(&id))?;
                 ctx.show(&message::Message::new(item, &delivery, payload))?;
                 Ok(Exit::Ok)
@@ -221,17 +221,11 @@ impl Stores {
         self.list(&Filter { service, group, stream, disposition, reason })
     }
 
-    /// Finds one by the id that is shown, by its row alone, or by its message id or position.
-    pub(crate) fn find(&self, id: &str) -> Result<(&Database, Item)> {
-        let found: Vec<Item> =
-            self.everything()?.into_iter().filter(|item| item.is_named(id)).collect();
-        let mut found = found.into_iter();
+    /// The one message of that id, row, message id or position.
+    fn find(&self, id: &str) -> Result<Item> {
+        let mut found = self.everything()?.into_iter().filter(|item| item.is_named(id));
         match (found.next(), found.next()) {
-            (Some(item), None) => {
-                let mut databases = self.databases.iter();
-                let database = databases.find(|(service, _)| *service == item.service);
-                database.map(|(_, database)| (database, item)).ok_or_else(|| gone(id))
-            }
+            (Some(item), None) => Ok(item),
             (Some(_), Some(_)) => {
                 let what = format!("`{}` may be several messages", plain(id));
                 Err(Failure::misuse(what, "ID", "write it as `kept ls` shows it, SERVICE/NUMBER"))
@@ -240,26 +234,30 @@ impl Stores {
         }
     }
 
+    fn of(&self, service: &str) -> Result<&Database> {
+        let found = self.databases.iter().find(|(name, _)| name == service);
+        found.map(|(_, database)| database).ok_or_else(|| {
+            let fix = "nothing was consumed there yet, so nothing is set aside";
+            Failure::misuse(format!("`{service}` has no database"), "data", fix)
+        })
+    }
+
     /// The whole message behind an item.
     pub(crate) fn delivery(&self, item: &Item) -> Result<Option<Delivery>> {
-        let mut databases = self.databases.iter();
-        let Some((_, database)) = databases.find(|(service, _)| *service == item.service) else {
-            return Ok(None);
-        };
-        Ok(database.kept().show(item.row)?.map(|(_, delivery)| delivery))
+        Ok(self.of(&item.service)?.kept().show(item.row)?.map(|(_, delivery)| delivery))
     }
 
     fn named(&self, ids: &[String]) -> Result<Vec<Item>> {
-        ids.iter().map(|id| self.find(id).map(|(_, item)| item)).collect()
+        ids.iter().map(|id| self.find(id)).collect()
     }
 
     fn decide(&self, ctx: &Ctx, items: Vec<Item>, what: &'static str, by: &str) -> Result {
         let mut decided = Vec::new();
         for item in items {
-            let (database, item) = self.find(&item.id)?;
+            let kept = self.of(&item.service)?.kept();
             let done = match what {
-                "released" => database.kept().release(item.row, by, now())?,
-                _ => database.kept().discard(item.row, by, now())?,
+                "released" => kept.release(item.row, by, now())?,
+                _ => kept.discard(item.row, by, now())?,
             };
             decided.push(Decision { id: item.id, done, what });
         }
@@ -297,11 +295,7 @@ impl Stores {
             let fix = "say --stream STREAM and --group GROUP";
             return Err(Failure::misuse("does not say whose key this is", "--skip-to", fix));
         };
-        let database = self.databases.iter().find(|(name, _)| name == service);
-        let (_, database) = database.ok_or_else(|| {
-            let fix = "nothing was consumed there yet, so nothing can be lost";
-            Failure::misuse(format!("`{service}` has no database"), "data", fix)
-        })?;
+        let database = self.of(service)?;
         Ok((database, group.clone(), stream.clone()))
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `chancery policy lint|explain`
 
+use std::collections::BTreeMap;
+
 use chancery::Snapshot;
 use chancery::core::policy::{Policy, Rung, Stream, Tenants};
 use serde::Serialize;
@@ -145,7 +147,59 @@ impl Report for Linted {
 
 #[derive(Serialize)]
 struct Answers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<Facts>,
     answers: Vec<Answer>,
+}
+
+/// What a stream carries, where one was asked about.
+#[derive(Serialize)]
+struct Facts {
+    destination: String,
+    kind: &'static str,
+    types: BTreeMap<String, String>,
+    key: Option<String>,
+    ordered: bool,
+    tenants: String,
+    content: Vec<String>,
+    bytes_max: usize,
+}
+
+impl Facts {
+    fn of(policy: &Policy, name: &str, stream: &Stream) -> Facts {
+        let types = stream.types.iter();
+        Facts {
+            destination: policy.destination(name),
+            kind: stream.kind.word(),
+            types: types.map(|(typ, versions)| (typ.clone(), versions.to_string())).collect(),
+            key: stream.key.clone(),
+            ordered: stream.ordered,
+            tenants: match &stream.tenants {
+                Tenants::None => "none".to_owned(),
+                Tenants::Any => "any".to_owned(),
+                Tenants::Listed(list) => list.join(", "),
+            },
+            content: stream.content.clone(),
+            bytes_max: stream.bytes_max,
+        }
+    }
+
+    fn text(&self) -> String {
+        let types: Vec<String> =
+            self.types.iter().map(|(typ, versions)| format!("{typ} {versions}")).collect();
+        let ordered = if self.ordered { ", strictly ordered" } else { "" };
+        let key = self.key.as_deref().unwrap_or("none");
+        format!(
+            "destination  {}\nkind         {}\ntypes        {}\nkey          {key}{ordered}\n\
+             tenants      {}\ncontent      {}, at most {} bytes\n\n",
+            self.destination,
+            self.kind,
+            types.join(", "),
+            self.tenants,
+            self.content.join(", "),
+            self.bytes_max,
+        )
+    }
 }
 
 /// One service's right on one stream.
@@ -181,7 +235,8 @@ fn explain(snapshot: &Snapshot, question: &Question) -> Result<Answers> {
     if question.service.is_none() || question.stream.is_none() {
         answers.retain(|answer| answer.allowed);
     }
-    Ok(Answers { answers })
+    let named = question.stream.as_ref().and_then(|name| policy.streams.get_key_value(name));
+    Ok(Answers { stream: named.map(|(name, stream)| Facts::of(policy, name, stream)), answers })
 }
 
 struct About<'a> {
@@ -262,9 +317,10 @@ impl Report for Answers {
             ]
         };
         let rows: Vec<Vec<String>> = self.answers.iter().map(row).collect();
+        let facts = self.stream.as_ref().map(Facts::text).unwrap_or_default();
         if rows.is_empty() {
-            return "nobody may: what the policy does not write down is refused\n".to_owned();
+            return facts + "nobody may: what the policy does not write down is refused\n";
         }
-        table(&["SERVICE", "", "STREAM", "BECAUSE OF"], &rows)
+        facts + &table(&["SERVICE", "", "STREAM", "BECAUSE OF"], &rows)
     }
 }

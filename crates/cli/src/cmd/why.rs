@@ -113,14 +113,31 @@ impl Report for Index {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
     use super::*;
+    use crate::cli::Cli;
+
+    // Help that names a command which is not there is worse than none.
+    #[test]
+    fn every_command_that_a_page_names_exists() {
+        for (code, text) in PAGES {
+            for command in text.split('`').skip(1).step_by(2) {
+                let words: Vec<&str> = command.split_whitespace().collect();
+                if words.first() != Some(&"chancery") || words.len() < 2 {
+                    continue;
+                }
+                let Err(error) = Cli::try_parse_from(words) else { continue };
+                let unknown = [ErrorKind::InvalidSubcommand, ErrorKind::UnknownArgument];
+                assert!(!unknown.contains(&error.kind()), "docs/reasons/{code}.md: `{command}`");
+            }
+        }
+    }
 
     // A code that an operator meets and cannot look up is a dead end.
     #[test]
     fn every_code_has_a_page() {
-        if PAGES.is_empty() {
-            return;
-        }
         for code in known() {
             let page = page(code);
             assert!(page.page.starts_with(&format!("# {code}\n")), "docs/reasons/{code}.md");

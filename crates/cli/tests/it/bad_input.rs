@@ -163,3 +163,46 @@ fn control_characters_are_never_echoed() {
     let ended = shop.run(&["publish", "\u{1b}[31mred"]);
     assert!(!ended.err.contains('\u{1b}'), "{ended:?}");
 }
+
+/// Runs a command whose files may not grow beyond a few hundred KiB, as on a full disk.
+fn cramped(shop: &Shop, kib: u32, args: &str, input: &str) -> crate::shop::Ended {
+    let chancery = crate::shop::CHANCERY;
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec {chancery} {args}", kib * 2);
+    shop.write("input", input);
+    let input = fs::File::open(shop.path("input")).unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).current_dir(shop.dir()).stdin(input);
+    crate::shop::Ended::of(command.output().unwrap())
+}
+
+#[test]
+fn a_full_disk_at_the_broker_promises_nothing_that_is_not_there() {
+    let shop = Shop::new();
+    shop.publish(1);
+    shop.consume();
+    let input = crate::shop::orders(2000);
+    let ended = cramped(&shop, 500, "publish orders.created", &input);
+    let ended = ended.failed(69, "are not confirmed");
+    let confirmed: Vec<&str> = ended.out.lines().collect();
+    assert!(!confirmed.is_empty() && confirmed.len() < 2000, "{}", confirmed.len());
+    assert!(ended.err.contains("E705_BROKER_DOWN") && ended.err.contains("fix: publish again"));
+    let consumed = crate::shop::ids(&shop.consume());
+    assert!(consumed.starts_with(&confirmed.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()));
+}
+
+#[test]
+fn a_full_disk_at_the_ledger_loses_nothing() {
+    let shop = Shop::new();
+    let published = shop.publish(600);
+    let args = "consume orders.created --group billing --idle-exit 1";
+    let ended = cramped(&shop, 300, args, "");
+    assert_eq!(ended.code, 69, "{ended:?}");
+    let first = crate::shop::ids(&ended);
+    let rest = crate::shop::ids(&shop.consume());
+    assert!(first.len() + rest.len() <= published.len() + 1, "at most the one in hand twice");
+    let mut seen = first;
+    seen.extend(rest);
+    seen.dedup();
+    assert_eq!(seen, published);
+    assert!(shop.run(&["evidence", "verify"]).ok().contains("sound"));
+}

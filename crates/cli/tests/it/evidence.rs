@@ -124,3 +124,19 @@ fn without_anything_on_record_nothing_is_wrong() {
     assert_eq!(shop.run(&["evidence", "show"]).ok(), "");
     assert_eq!(shop.run(&["evidence", "seal"]).ok(), "");
 }
+
+// Effects go on while nothing can be sealed; what waits is told, and sealed later.
+#[test]
+fn a_sealer_that_cannot_write_stops_no_message() {
+    let shop = Shop::new();
+    let published = shop.publish(2);
+    fs::remove_dir(shop.path("evidence")).unwrap();
+    shop.write("evidence", "a file where a folder should be");
+    let consumed = shop.consume();
+    assert_eq!(ids(&consumed), published);
+    assert_eq!(consumed.err.matches("evidence is not being sealed").count(), 1, "{consumed:?}");
+    shop.run(&["evidence", "seal"]).failed(74, "evidence/svc-billing");
+    fs::remove_file(shop.path("evidence")).unwrap();
+    shop.run(&["evidence", "seal"]).ok();
+    assert!(shop.run(&["evidence", "verify"]).ok().contains("0 committed and not sealed"));
+}

@@ -68,3 +68,28 @@ fn an_address_in_use_is_told_before_the_first_message() {
     let args = ["consume", "orders.created", "--group", "billing", "--metrics", &address];
     shop.run(&args).failed(64, "--metrics");
 }
+
+// An alert on a series that nobody exports never fires.
+#[test]
+fn every_series_of_an_alert_rule_is_exported() {
+    let rules = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs/alerts/async-security.yml");
+    let rules = std::fs::read_to_string(rules).unwrap();
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let series: Vec<&str> = words.filter(|word| word.ends_with("_total")).collect();
+    assert_eq!(series.len(), 3, "{series:?}");
+    let shop = Shop::new();
+    let broker = chancery_local::Broker::open(&shop.path("data/broker")).unwrap();
+    broker.append_raw("orders.created", &[], None, Some(b"{}")).unwrap();
+    let (_running, address) = serving(&shop);
+    eventually("an unsigned message is counted", || {
+        let text = ask(&address, "GET /metrics HTTP/1.1\r\n\r\n");
+        series.iter().all(|series| text.contains(&format!("{series}{{stream=\"orders.created\"")))
+    });
+    for exact in [
+        "expr: rate(queue_dlq_messages_total[5m]) > 5\n    for: 10m\n",
+        "expr: rate(queue_authz_denies_total[5m]) > 20\n    for: 5m\n",
+    ] {
+        assert!(rules.contains(exact), "the rules of the source document stay as they are");
+    }
+}

@@ -28,6 +28,9 @@ fn explain_names_the_rule() {
     let one = explain(&["--service", "svc-orders", "--stream", "payout.approve"]);
     assert!(one.contains("may not publish"), "{one}");
     assert!(one.contains("streams.payout.approve.handled_by does not name it"), "{one}");
+    for fact in ["shop/dev/payout.approve", "command", "payout.approve 1..999", "none"] {
+        assert!(one.contains(fact), "{fact}: {one}");
+    }
     let typ = explain(&["--service", "svc-orders", "--stream", "orders.created", "--type", "x"]);
     assert!(typ.contains("streams.orders.created.types does not carry `x`"), "{typ}");
     let tenant = explain(&["--stream", "orders.created", "--tenant", "acme"]);

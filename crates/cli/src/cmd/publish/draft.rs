@@ -24,9 +24,18 @@ pub(crate) struct Drafts {
 
 enum Form {
     /// Lines are payloads.
-    Payload { event_type: String, schema_version: u32, id: Option<String>, tenant: Tenant },
+    Payload(Around),
     /// Lines are whole envelopes.
     Envelope,
+}
+
+/// What is built round a payload.
+struct Around {
+    event_type: String,
+    schema_version: u32,
+    /// Member of the payload that is the event id.
+    id: Option<String>,
+    tenant: Tenant,
 }
 
 enum Tenant {
@@ -55,7 +64,8 @@ impl Drafts {
                 None => Tenant::Field(text.to_owned()),
             },
         };
-        let form = Form::Payload { event_type, schema_version, id: args.id.clone(), tenant };
+        let id = args.id.clone();
+        let form = Form::Payload(Around { event_type, schema_version, id, tenant });
         Ok(Drafts { stream, limits, version, form })
     }
 
@@ -66,25 +76,25 @@ impl Drafts {
         }
         let random = hex(&project::random::<16>()?);
         Ok(match &self.form {
-            Form::Payload { .. } => self.payload(line, random),
+            Form::Payload(around) => self.payload(line, around, random),
             Form::Envelope => self.envelope(line),
         })
     }
 
-    fn payload(&self, line: &Line, random: String) -> Result<Draft, Refusal> {
-        let Form::Payload { event_type, schema_version, id, tenant } = &self.form else {
-            return self.envelope(line);
+    fn payload(&self, line: &Line, around: &Around, random: String) -> Result<Draft, Refusal> {
+        let Around { event_type, schema_version, id, tenant } = around;
+        let (tenant, field) = match tenant {
+            Tenant::None => (None, None),
+            Tenant::Fixed(tenant) => (Some(tenant.clone()), None),
+            Tenant::Field(field) => (None, Some(field)),
         };
-        let mut draft = self.blank(now().to_string(), Content::Payload(line.bytes.clone().into()));
-        draft.event_type = event_type.clone();
-        draft.schema_version = *schema_version;
-        draft.id = random;
-        if let Tenant::Fixed(tenant) = tenant {
-            draft.tenant = Some(tenant.clone());
-        }
-        let field = match tenant {
-            Tenant::Field(field) => Some(field),
-            _ => None,
+        let content = Content::Payload(line.bytes.clone().into());
+        let mut draft = Draft {
+            id: random,
+            event_type: event_type.clone(),
+            schema_version: *schema_version,
+            tenant,
+            ..self.blank(now().to_string(), content)
         };
         if id.is_none() && field.is_none() && self.version.is_none() {
             return Ok(draft);
