@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chancery_core::delivery::Delivery;
@@ -41,8 +42,9 @@ fn main() -> Outcome<()> {
 /// One size and signature: its messages, whole and in parts.
 struct Case<'w> {
     world: &'w World,
-    deliveries: Vec<Delivery>,
-    parts: Vec<Parts<'w>>,
+    passes: Vec<Vec<Delivery>>,
+    parts: Vec<Vec<Parts<'w>>>,
+    turn: AtomicUsize,
 }
 
 /// Medians, in nanoseconds per message.
@@ -95,10 +97,19 @@ fn table(world: &World, rounds: usize) -> Outcome<()> {
 
 impl<'w> Case<'w> {
     fn new(world: &'w World, signing: Signing, bytes: usize) -> Outcome<Case<'w>> {
-        let deliveries = world.deliveries(signing, bytes)?;
-        let parts: Option<Vec<_>> =
-            deliveries.iter().map(|delivery| Parts::of(world, signing, delivery)).collect();
-        Ok(Case { world, deliveries, parts: parts.ok_or("a message cannot be taken apart")? })
+        let passes = world.passes(signing, bytes)?;
+        let apart = |pass: &Vec<Delivery>| {
+            pass.iter().map(|delivery| Parts::of(world, signing, delivery)).collect()
+        };
+        let parts: Option<Vec<_>> = passes.iter().map(apart).collect();
+        let parts = parts.ok_or("a message cannot be taken apart")?;
+        Ok(Case { world, passes, parts, turn: AtomicUsize::new(0) })
+    }
+
+    /// The messages or parts whose turn it is.
+    fn next<'s, T>(&self, all: &'s [Vec<T>]) -> &'s [T] {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        all.get(turn % all.len().max(1)).map_or(&[], Vec::as_slice)
     }
 
     /// Whole, parts and steps take turns within each round, so that all meet the same noise.
@@ -124,14 +135,14 @@ impl<'w> Case<'w> {
     }
 
     fn screen(&self) -> Outcome<()> {
-        for delivery in &self.deliveries {
+        for delivery in self.next(&self.passes) {
             black_box(screen(delivery, &self.world.snapshot, &self.world.reader, NOW)?);
         }
         Ok(())
     }
 
     fn sum(&self) -> Outcome<()> {
-        let all = self.parts.iter().all(|parts| black_box(parts.work()));
+        let all = self.next(&self.parts).iter().all(|parts| black_box(parts.work()));
         if all { Ok(()) } else { Err("a part failed".into()) }
     }
 
@@ -140,7 +151,7 @@ impl<'w> Case<'w> {
         let (snapshot, reader) = (&self.world.snapshot, &self.world.reader);
         let mut took = [Duration::ZERO; STEPS.len()];
         let [decoding, authenticating, aging, authorizing, validating] = &mut took;
-        let decoded = each(decoding, self.deliveries.iter(), decode)?;
+        let decoded = each(decoding, self.next(&self.passes), decode)?;
         let known = each(authenticating, decoded, |message| authenticate(message, snapshot))?;
         let timely = each(aging, known, |message| freshness(message, snapshot, NOW))?;
         let allowed = each(authorizing, timely, |message| authorize(message, snapshot, reader))?;

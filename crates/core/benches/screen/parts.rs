@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use chancery_core::delivery::Delivery;
 use chancery_core::evidence::proof::root_from_inclusion;
 use chancery_core::evidence::{Hash, leaf_hash};
@@ -20,7 +21,7 @@ use crate::world::{Signing, World};
 /// One message, taken apart beforehand.
 pub(crate) struct Parts<'w> {
     h: String,
-    body: Vec<u8>,
+    body: Bytes,
     schema: &'w Schema,
     limits: json::Limits,
     verifier: &'w Verifier,
@@ -49,7 +50,7 @@ impl<'w> Parts<'w> {
         };
         Some(Parts {
             h: field(HEADER)?.to_owned(),
-            body: delivery.body.as_deref()?.to_vec(),
+            body: delivery.body.clone()?,
             schema: world.snapshot.schema(&delivery.stream, 1)?,
             limits: world.snapshot.json,
             verifier: world.snapshot.keys.get(&Kid::parse(kid)?)?.verifier.as_ref()?,

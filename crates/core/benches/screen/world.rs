@@ -15,8 +15,10 @@ use chancery_core::snapshot::Sources;
 use chancery_core::text::b64u;
 use chancery_core::{Reader, Snapshot, Timestamp};
 
-/// Messages per case; also the size of a batch.
+/// Messages of one pass; also the size of a batch.
 pub(crate) const MESSAGES: usize = 64;
+/// Batches that take turns: more than the core remembers, so that each is met as a new one.
+const BATCHES: usize = 40;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_780_000_000_000);
 const TYPE: &str = "orders.created";
@@ -124,12 +126,12 @@ impl World {
         Ok(World { snapshot: Snapshot::build(&sources)?, reader, own, shared })
     }
 
-    /// Distinct messages, as a broker would hand them over; a batch is in its order.
-    pub(crate) fn deliveries(
+    /// Passes of distinct messages, as a broker would hand them over; a batch is in its order.
+    pub(crate) fn passes(
         &self,
         signing: Signing,
         payload_bytes: usize,
-    ) -> Result<Vec<Delivery>, Box<dyn Error>> {
+    ) -> Result<Vec<Vec<Delivery>>, Box<dyn Error>> {
         let secret = if signing == Signing::Hmac { &self.shared } else { &self.own };
         let mut sealed = Vec::new();
         for nth in 0..MESSAGES {
@@ -137,10 +139,16 @@ impl World {
             let stamp = Stamp { service: "checkout", secret, now: NOW, lane: [9; 16], sequence };
             sealed.push(seal(&draft(nth, payload_bytes), &stamp, &self.snapshot)?);
         }
-        if signing == Signing::Batch {
-            rebatch(&mut sealed, &self.own)?;
+        let mut passes = Vec::new();
+        let many = if signing == Signing::Batch { BATCHES } else { 1 };
+        for _ in 0..many {
+            if signing == Signing::Batch {
+                sealed.rotate_left(1);
+                rebatch(&mut sealed, &self.own)?;
+            }
+            passes.push(sealed.iter().cloned().map(delivery).collect());
         }
-        Ok(sealed.into_iter().map(delivery).collect())
+        Ok(passes)
     }
 }
 
