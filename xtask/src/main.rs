@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod fuzz;
 mod run;
 mod test;
 
@@ -10,6 +11,8 @@ const HELP: &str = "\
 cargo xtask <verb>
 
   test             every test that needs only Rust and a C compiler: format, lints, tests, demo
+  fuzz             every parser under libFuzzer; needs nightly Rust
+                   [--install] [--seconds N] [TARGET]
   help             this text
 ";
 
@@ -18,6 +21,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", rest @ ..] => test::test(rest),
+        ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["help"] | [] => run::say(HELP),
         other => Err(format!("`{}` is not a verb; see cargo xtask help", other.join(" "))),
     };
