@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the fuzz targets run: each parser, and what must hold of whatever it accepts.
 //!
-//! `fuzz/` calls these under libFuzzer, `tests/fuzz.rs` on every committed input.
+//! `fuzz/` calls these under libFuzzer, `tests/it/fuzz.rs` on every committed input.
 
 use std::str::from_utf8;
 use std::sync::LazyLock;
