@@ -83,7 +83,7 @@ enum Frame {
     Closure,
     /// The part of an `if` that runs when its condition holds.
     Then { condition: Range<usize>, pattern: bool },
-    /// A match arm: its guard, and the guard of the arm before.
+    /// A match arm: its guard, and the guard of the arm before if that one ends well.
     Arm { guard: Option<Range<usize>>, before: Option<Range<usize>> },
     /// A block: the condition of the last `if` in it that ended well.
     Block { passed: Option<Range<usize>> },
@@ -220,9 +220,11 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             .map(|arm| arm.guard.as_ref().map(|(_, guard)| guard.span().byte_range()));
         let mut before = None;
         for (arm, guard) in expr.arms.iter().zip(guards) {
+            let sites = self.sites.len();
             let frame = Frame::Arm { guard: guard.clone(), before };
             self.inside(frame, |finder| visit::visit_arm(finder, arm));
-            before = guard;
+            // An arm that refuses by itself is no way past the next one.
+            before = guard.filter(|_| self.sites.len() == sites);
         }
     }
 
