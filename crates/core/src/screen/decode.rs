@@ -137,8 +137,8 @@ fn salt_bytes(field: Option<&[u8]>) -> Result<Option<[u8; 16]>, Refusal> {
 }
 
 fn block(bytes: &[u8]) -> Result<SignatureBlock<'_>, Refusal> {
-    let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii());
-    let text = text.ok_or_else(|| malformed("the signature block is not ASCII"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| malformed("the signature block is not text"))?;
     let (version, rest) =
         text.split_once(';').ok_or_else(|| malformed("the signature block names no version"))?;
     match version {

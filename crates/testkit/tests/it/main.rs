@@ -11,5 +11,6 @@
 )]
 
 mod fuzz;
+mod signed;
 mod tidy;
 mod vectors;
