@@ -60,7 +60,13 @@ fn run(tool: &Path, target: &str, seconds: u64) -> Result<(), String> {
     for (_, folder) in ALSO.iter().filter(|(name, _)| *name == target) {
         command.arg(absolute(Path::new(folder))?);
     }
-    command.args(["--", &format!("-max_total_time={seconds}"), "-timeout=10", "-verbosity=0"]);
+    command.args([
+        "--",
+        &format!("-max_total_time={seconds}"),
+        "-timeout=10",
+        "-verbosity=0",
+        "-print_funcs=0",
+    ]);
     step(&format!("fuzz {target}"), &mut command)
 }
 

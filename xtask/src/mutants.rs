@@ -21,14 +21,19 @@ const OFF: &str = "CHANCERY_MUTANT";
 const JUDGED_WITHIN: Duration = Duration::from_secs(180);
 
 /// Who may notice, the quickest first: a package, and what of it runs.
-const JUDGES: [(&str, Runs); 3] =
-    [("chancery-testkit", Runs::Tests), ("chancery-core", Runs::Tests), ("chancery", Runs::Tests)];
+const JUDGES: [(&str, Runs); 6] = [
+    ("chancery-testkit", Runs::Tests),
+    ("chancery-core", Runs::Tests),
+    ("chancery", Runs::Tests),
+    ("chancery-local", Runs::Tests),
+    ("chancery-cli", Runs::Program("chancery", &["demo"])),
+    ("chancery-cli", Runs::Tests),
+];
 
 enum Runs {
     /// Every test binary of the package.
     Tests,
     /// The package's program with these arguments; it ends with 0 while all attacks are refused.
-    #[allow(dead_code, reason = "the demo joins when it exists")]
     Program(&'static str, &'static [&'static str]),
 }
 
@@ -181,8 +186,14 @@ impl Judge {
     }
 }
 
-/// The first test that failed: names stand indented under the last `failures:`.
+/// The first vector that is judged wrongly, or the first test that failed: names of tests stand
+/// indented under the last `failures:`.
 fn first_failure(output: &str) -> Option<String> {
+    let vector =
+        output.lines().find_map(|line| line.split_once("]: expected ")?.0.rsplit_once(" ["));
+    if let Some((vector, _)) = vector {
+        return Some(format!("vector `{vector}`"));
+    }
     let (_, list) = output.rsplit_once("\nfailures:\n")?;
     let first = list.lines().map(str::trim).find(|line| !line.is_empty())?;
     Some(format!("`{first}`"))
