@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+mod fuzz;
+mod mutants;
 mod run;
 mod test;
 
@@ -10,6 +12,9 @@ const HELP: &str = "\
 cargo xtask <verb>
 
   test             every test that needs only Rust and a C compiler: format, lints, tests, demo
+  fuzz             every parser under libFuzzer; needs nightly Rust
+                   [--install] [--seconds N] [TARGET]
+  mutants          every check switched off, one at a time, until a test notices [--markdown]
   help             this text
 ";
 
@@ -18,6 +23,8 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["test", rest @ ..] => test::test(rest),
+        ["fuzz", rest @ ..] => fuzz::fuzz(rest),
+        ["mutants", rest @ ..] => mutants::mutants(rest),
         ["help"] | [] => run::say(HELP),
         other => Err(format!("`{}` is not a verb; see cargo xtask help", other.join(" "))),
     };

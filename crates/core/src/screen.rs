@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 
 mod decode;
 mod authenticate;
+pub(crate) mod batches;
 mod freshness;
 pub(crate) mod authorize;
 pub(crate) mod validate;

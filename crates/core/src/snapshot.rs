@@ -11,6 +11,7 @@ use crate::json;
 use crate::keys::Kid;
 use crate::policy::Policy;
 use crate::schema::Schema;
+use crate::screen::batches::Batches;
 use crate::time::Timestamp;
 
 /// What every decision is made against. Built whole or not at all; never changed afterwards.
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub bundle_expires: Timestamp,
     /// SHA-256 over all sources; stands in every evidence record.
     pub digest: [u8; 32],
+    /// Batch signatures that verified under `keys`; changes no answer.
+    pub(crate) batches: Batches,
 }
 
 /// The bytes that a snapshot is made from.
@@ -81,6 +84,7 @@ impl Snapshot {
             bundle_version: bundle.version,
             bundle_expires: Timestamp(bundle.expires),
             digest: digest(sources),
+            batches: Batches::default(),
         })
     }
 

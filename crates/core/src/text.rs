@@ -83,6 +83,11 @@ pub fn is_traceparent(text: &str) -> bool {
     versioned && ids && hex(flags, 2) && (version != "00" || parts.next().is_none())
 }
 
+/// Whether all bytes are `ok`. It never stops early, so that it runs over whole vectors of bytes.
+pub(crate) fn every(bytes: &[u8], ok: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, b| all & ok(*b))
+}
+
 fn is_word(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'_'
 }

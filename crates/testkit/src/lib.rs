@@ -2,5 +2,6 @@
 //! What tests are made of: a small world, the vector runner, the conformance suites, house rules.
 
 pub mod conformance;
+pub mod fuzz;
 pub mod vectors;
 pub mod world;

@@ -117,7 +117,7 @@ pub struct Member<'b> {
 
 /// Up to here a look at each is quicker than an index. Sorting, not hashing: no input makes it
 /// slow.
-const FEW: usize = 16;
+const FEW: usize = 32;
 
 impl<'b> Object<'b> {
     /// Fails with the offset of a member whose name occurred before.

@@ -6,7 +6,7 @@ use crate::failure::{Refusal, require};
 use crate::header::{HEADER, HEADER_BYTES_MAX, SALT, SIGNATURE, SIGNATURE_BYTES_MAX, TICKET};
 use crate::keys::Kid;
 use crate::reason::Reason;
-use crate::text::from_b64u;
+use crate::text::{every, from_b64u};
 
 /// Largest body in bytes; a stream may allow less.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
@@ -124,7 +124,7 @@ fn field<'d>(delivery: &'d Delivery, name: &str) -> Option<&'d [u8]> {
 }
 
 fn header(bytes: &[u8]) -> Result<&str, Refusal> {
-    let printable = bytes.iter().all(|b| (0x20..=0x7e).contains(b));
+    let printable = every(bytes, |b| (0x20..=0x7e).contains(&b));
     let framed = bytes.first() == Some(&b'{') && bytes.last() == Some(&b'}');
     let text = std::str::from_utf8(bytes).ok().filter(|_| printable && framed);
     text.ok_or_else(|| malformed("H is not one object of printable ASCII"))
@@ -137,8 +137,8 @@ fn salt_bytes(field: Option<&[u8]>) -> Result<Option<[u8; 16]>, Refusal> {
 }
 
 fn block(bytes: &[u8]) -> Result<SignatureBlock<'_>, Refusal> {
-    let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii());
-    let text = text.ok_or_else(|| malformed("the signature block is not ASCII"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| malformed("the signature block is not text"))?;
     let (version, rest) =
         text.split_once(';').ok_or_else(|| malformed("the signature block names no version"))?;
     match version {
@@ -196,7 +196,7 @@ fn kid_and_signature(entry: &str) -> Result<(Kid, &str), Refusal> {
 }
 
 fn is_base64url(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    every(text.as_bytes(), |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// Decimal without sign or leading zeros.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The repository's own vectors, judged by chancery-core, and the house rules.
+//! The repository's own vectors and fuzz inputs, judged by chancery-core, and the house rules.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,5 +10,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod fuzz;
+mod signed;
 mod tidy;
 mod vectors;

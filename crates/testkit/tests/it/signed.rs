@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One signature over a batch: what it says of one message it must not say of another. And what is
+//! not signed at all.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64U;
+use chancery::core::evidence::{leaf_hash, node_hash};
+use chancery::core::header::{HEADER, SIGNATURE};
+use chancery::core::keys::{BATCH_TYPE, pae};
+use chancery::core::seal::{Content, seal};
+use chancery::core::{Delivery, Field, Reader, Reason, Snapshot, screen};
+use chancery_testkit::fuzz::seeds::{arrived, draft, stamp};
+use chancery_testkit::world::{BEGINNING, World, secret};
+
+/// Two orders under one signature: each with its proof, and what stands before that.
+fn batch(snapshot: &Snapshot) -> [(Delivery, String, Vec<u8>); 2] {
+    let key = secret("svc-orders", 1);
+    let [first, second] = ["order-000001", "order-000002"].map(|id| {
+        let mut draft = draft(Content::Payload(r#"{"order_id":"o_1"}"#.into()));
+        draft.id = id.to_owned();
+        arrived(seal(&draft, &stamp(&key), snapshot).unwrap())
+    });
+    let leaves = [&first, &second].map(|delivery| {
+        leaf_hash(&delivery.fields.iter().find(|field| field.name == HEADER).unwrap().value)
+    });
+    let root = node_hash(&leaves[0], &leaves[1]);
+    let signed = [&2_u64.to_be_bytes()[..], &root].concat();
+    let signature = B64U.encode(key.sign(&pae(BATCH_TYPE, &signed)));
+    let block = |index: u8| format!("m1;{}:{signature};2;{index}", key.kid());
+    let proof = |leaf: usize| leaves[leaf].to_vec();
+    [(first, block(0), proof(1)), (second, block(1), proof(0))]
+}
+
+fn judged(delivery: &Delivery, block: &str, proof: &[u8], snapshot: &Snapshot) -> Option<Reason> {
+    let mut delivery = delivery.clone();
+    delivery.fields.retain(|field| field.name != SIGNATURE);
+    delivery.fields.push(Field::new(SIGNATURE, format!("{block};{}", B64U.encode(proof))));
+    let reader = Reader { service: "svc-billing".to_owned(), group: "billing".to_owned() };
+    screen(&delivery, snapshot, &reader, BEGINNING).err().map(|refusal| refusal.reason)
+}
+
+#[test]
+fn every_message_of_a_batch_is_admitted_and_again() {
+    let snapshot = World::shop().snapshot();
+    for _ in 0..2 {
+        for (delivery, block, proof) in batch(&snapshot) {
+            assert_eq!(judged(&delivery, &block, &proof, &snapshot), None);
+        }
+    }
+}
+
+// Threat: what was verified for one message is believed of another. The snapshot remembers the
+// honest batch before each forgery.
+#[test]
+fn a_batch_that_verified_admits_nothing_else() {
+    let snapshot = World::shop().snapshot();
+    let [(first, block, proof), (second, ..)] = batch(&snapshot);
+    assert_eq!(judged(&first, &block, &proof, &snapshot), None);
+    let refused = Some(Reason::BadSignature);
+    assert_eq!(judged(&second, &block, &proof, &snapshot), refused, "another header");
+    assert_eq!(judged(&first, &block, &[0; 32], &snapshot), refused, "another proof");
+    assert_eq!(judged(&first, &block, &[], &snapshot), refused, "no proof");
+    let (head, tail) = block.split_at(block.find(':').unwrap() + 1);
+    let other = if tail.starts_with('A') { "B" } else { "A" };
+    let forged: String = [head, other].into_iter().chain(tail.get(1..)).collect();
+    assert_eq!(judged(&first, &forged, &proof, &snapshot), refused, "another signature");
+    let larger = block.replace(";2;0", ";3;0");
+    assert_eq!(judged(&first, &larger, &proof, &snapshot), refused, "another size");
+}
+
+// Threat: bytes that nobody signed ride in the proof.
+#[test]
+fn a_proof_is_whole_hashes() {
+    let snapshot = World::shop().snapshot();
+    let [(first, block, mut proof), _] = batch(&snapshot);
+    proof.push(0);
+    assert_eq!(judged(&first, &block, &proof, &snapshot), Some(Reason::BadSignature));
+}
+
+// Threat: a key that the new bundle no longer has lives on in what was remembered.
+#[test]
+fn a_new_snapshot_remembers_nothing() {
+    let old = World::shop().snapshot();
+    let [(first, block, proof), _] = batch(&old);
+    assert_eq!(judged(&first, &block, &proof, &old), None);
+    let mut world = World::shop();
+    world.keys.retain(|key| key.principal != "svc-orders");
+    let new = world.snapshot();
+    assert_eq!(judged(&first, &block, &proof, &new), Some(Reason::UnknownKey));
+}
+
+#[test]
+fn what_is_too_long_for_a_header_is_refused_by_its_name() {
+    let mut draft = draft(Content::Payload(r#"{"order_id":"o_1"}"#.into()));
+    draft.actor = Some("a".repeat(5000));
+    let key = secret("svc-orders", 1);
+    let refusal = seal(&draft, &stamp(&key), &World::shop().snapshot()).unwrap_err();
+    assert_eq!(refusal.reason, Reason::TooLarge);
+}
+
+// Threat: what no reader may parse is signed all the same.
+#[test]
+fn what_runs_when_it_is_read_is_not_signed() {
+    let mut world = World::shop();
+    world.policy =
+        world.policy.replace("types: {orders.created: 1}", "content: [application/octet-stream]");
+    let java = bytes::Bytes::from_static(&[0xac, 0xed, 0, 5]);
+    let draft = draft(Content::Opaque("application/octet-stream".to_owned(), java));
+    let key = secret("svc-orders", 1);
+    let refusal = seal(&draft, &stamp(&key), &world.snapshot()).unwrap_err();
+    assert_eq!(refusal.reason, Reason::UnsafeFormat);
+}

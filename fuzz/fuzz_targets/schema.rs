@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! See `chancery_testkit::fuzz::schema`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| chancery_testkit::fuzz::schema(data));
