@@ -13,6 +13,7 @@ pub mod evidence;
 mod claims;
 mod common;
 mod housekeeping;
+mod identity;
 mod owners;
 mod tables;
 mod write;
