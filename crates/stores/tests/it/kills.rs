@@ -107,6 +107,10 @@ impl Source for WatchedSource {
     async fn give_back(&mut self, receipt: LocalReceipt, delay: Duration) -> Result<(), Fault> {
         self.0.give_back(receipt, delay).await
     }
+
+    async fn pass_over(&mut self, receipts: Vec<(LocalReceipt, Duration)>) -> Result<(), Fault> {
+        self.0.pass_over(receipts).await
+    }
 }
 
 struct WatchedLedger<L>(L, Arc<Fuse>);

@@ -189,7 +189,11 @@ impl<'d> Town<'d> {
         let reader = Reader { service: "svc-billing".into(), group: "billing".into() };
         let consumer =
             Consumer::new(source, ledger, self.snapshots.clone(), stream, reader).unwrap();
-        let settings = Settings { poll: Duration::from_millis(200), ..Settings::default() };
+        let settings = Settings {
+            poll: Duration::from_millis(50),
+            left_wait_max: Duration::from_secs(2),
+            ..Settings::default()
+        };
         let mut consumer = consumer.clock(self.clock.clone()).settings(settings);
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
@@ -490,6 +494,10 @@ impl Source for Counting {
 
     async fn give_back(&mut self, receipt: LocalReceipt, delay: Duration) -> Result<(), Fault> {
         self.0.give_back(receipt, delay).await
+    }
+
+    async fn pass_over(&mut self, receipts: Vec<(LocalReceipt, Duration)>) -> Result<(), Fault> {
+        self.0.pass_over(receipts).await
     }
 }
 
