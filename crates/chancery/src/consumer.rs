@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::clock::Clock;
 use crate::handler::Handler;
 use crate::ports::{Ledger, Source, Unit};
-use crate::receive::{Receiver, Settle, Settled, receive};
+use crate::receive::{Receiver, Settle, Settled, backoff, receive};
 use crate::signals::Signals;
 use crate::snapshots::Snapshots;
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub handler_timeout: Duration,
     /// Longest wait for the broker before kept messages are looked at again.
     pub poll: Duration,
+    /// Longest wait before a message that had to be left with the broker is judged again.
+    pub left_wait_max: Duration,
     /// Stop after this many messages were handled.
     pub handled_max: Option<u64>,
     /// Stop after this long without a message.
@@ -43,6 +45,7 @@ impl Default for Settings {
             attempts_max: 5,
             handler_timeout: Duration::from_secs(30),
             poll: Duration::from_millis(500),
+            left_wait_max: Duration::from_secs(60),
             handled_max: None,
             idle_exit: None,
             build: concat!("chancery ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -175,7 +178,7 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         // Once a message of a key goes back, the later ones of that key go back with it.
         let mut waiting = BTreeSet::new();
         let mut settled = Vec::new();
-        let mut returned = Vec::new();
+        let (mut returned, mut left) = (Vec::new(), Vec::new());
         let mut fault = None;
         for (delivery, receipt) in batch {
             let key = &delivery.key;
@@ -194,7 +197,10 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                     waiting.extend(key.clone());
                     returned.push((receipt, delay));
                 }
-                Ok(Settle::Leave) => returned.push((receipt, self.settings.poll)),
+                Ok(Settle::Leave) => {
+                    let wait = backoff(delivery.deliveries).min(self.settings.left_wait_max);
+                    left.push((receipt, wait));
+                }
                 Err(ours) => {
                     returned.push((receipt, Duration::ZERO));
                     fault = Some(ours);
@@ -202,6 +208,7 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
             }
         }
         self.source.acknowledge(settled).await?;
+        self.source.pass_over(left).await?;
         for (receipt, delay) in returned {
             self.source.give_back(receipt, delay).await?;
         }

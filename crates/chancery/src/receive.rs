@@ -218,7 +218,7 @@ fn kind(disposition: Disposition) -> RecordKind {
 }
 
 /// 100 ms, doubled with each attempt, at most a minute.
-fn backoff(attempts: u32) -> Duration {
+pub(crate) fn backoff(attempts: u32) -> Duration {
     Duration::from_millis(
         100u64.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(60_000),
     )

@@ -19,3 +19,4 @@ mod log_restore;
 mod log_tamper;
 mod log_together;
 mod log_world;
+mod rollout;
