@@ -74,6 +74,8 @@ struct Existing {
     row: i64,
     position: String,
     digest: [u8; 32],
+    /// Whether it got as far as a claim.
+    claimed: bool,
 }
 
 impl<'k> This<'k> {
@@ -92,12 +94,17 @@ impl<'k> This<'k> {
     fn find(&self, sql: &Connection) -> rusqlite::Result<Option<Existing>> {
         let Kept { group, delivery, .. } = self.kept;
         let read = |row: &rusqlite::Row<'_>| {
-            Ok(Existing { row: row.get(0)?, position: row.get(1)?, digest: row.get(2)? })
+            Ok(Existing {
+                row: row.get(0)?,
+                position: row.get(1)?,
+                digest: row.get(2)?,
+                claimed: row.get(3)?,
+            })
         };
         if let Some(id) = self.message_id.filter(|_| self.verified) {
             let by_id = sql
                 .prepare_cached(
-                    "SELECT row, position, digest FROM chancery_kept
+                    "SELECT row, position, digest, ledger IS NOT NULL FROM chancery_kept
                      WHERE grp = ?1 AND stream = ?2 AND message_id = ?3 AND verified = 1",
                 )?
                 .query_row(params![group, delivery.stream, id], read)
@@ -107,15 +114,16 @@ impl<'k> This<'k> {
             }
         }
         sql.prepare_cached(
-            "SELECT row, position, digest FROM chancery_kept
+            "SELECT row, position, digest, ledger IS NOT NULL FROM chancery_kept
              WHERE grp = ?1 AND stream = ?2 AND digest = ?3",
         )?
         .query_row(params![group, delivery.stream, self.digest], read)
         .optional()
     }
 
-    // Its bytes, place and first append time stay. A copy from another place says nothing about
-    // the kept one that was not proven under a claim, and its own lateness says nothing at all.
+    // Its bytes, place and first append time stay, once they have borne a claim. A copy from
+    // another place says nothing about the kept one that was not proven under a claim, and its own
+    // lateness says nothing at all.
     fn update(
         &self,
         sql: &Connection,
@@ -135,6 +143,9 @@ impl<'k> This<'k> {
         let same_place = existing.position == delivery.position;
         if !same_place && (ask.is_none() || refusal.reason == Reason::LatePublish) {
             return Ok(());
+        }
+        if !same_place && !existing.claimed {
+            self.replace(sql, existing)?;
         }
         sql.prepare_cached(
             "UPDATE chancery_kept SET disposition = ?2, reason = ?3, detail = ?4, updated = ?5,
@@ -165,6 +176,27 @@ impl<'k> This<'k> {
         Ok(())
     }
 
+    // Anyone can append the signed bytes again under a wrong record key or too late. Such a copy,
+    // kept first, must not stand for the one that the claim was made with. (The room that it takes
+    // stays as it was counted.)
+    fn replace(&self, sql: &Connection, existing: &Existing) -> rusqlite::Result<()> {
+        let delivery = self.kept.delivery;
+        sql.prepare_cached(
+            "UPDATE chancery_kept
+             SET digest = ?2, position = ?3, appended = ?4, clock = ?5, message = ?6
+             WHERE row = ?1",
+        )?
+        .execute(params![
+            existing.row,
+            self.digest,
+            delivery.position,
+            delivery.appended.at().map(|at| at.0),
+            clock(delivery.appended),
+            self.message,
+        ])?;
+        Ok(())
+    }
+
     fn insert(
         &self,
         sql: &Connection,
@@ -173,11 +205,6 @@ impl<'k> This<'k> {
         record: &Record,
     ) -> rusqlite::Result<()> {
         let Kept { group, delivery, refusal, ask, snapshot, now } = self.kept;
-        let clock = match delivery.appended {
-            AppendTime::Broker(_) => "broker",
-            AppendTime::Bounded(_) => "bounded",
-            AppendTime::Unknown => "none",
-        };
         sql.prepare_cached(
             "INSERT INTO chancery_kept (grp, stream, digest, message_id, verified, disposition,
                  reason, detail, ledger, content, producer, tenant, okey, version, position,
@@ -203,7 +230,7 @@ impl<'k> This<'k> {
             ask.and_then(|ask| ask.version),
             delivery.position,
             delivery.appended.at().map(|at| at.0),
-            clock,
+            clock(delivery.appended),
             now.0,
             *snapshot,
             record.service,
@@ -223,6 +250,14 @@ impl<'k> This<'k> {
         let last = claims::head(sql, &key)?.map_or(0, |head| head.version);
         let version = self.kept.ask.and_then(|ask| ask.version).unwrap_or(0);
         Ok(version <= last.saturating_add(1))
+    }
+}
+
+fn clock(appended: AppendTime) -> &'static str {
+    match appended {
+        AppendTime::Broker(_) => "broker",
+        AppendTime::Bounded(_) => "bounded",
+        AppendTime::Unknown => "none",
     }
 }
 
