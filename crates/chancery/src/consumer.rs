@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs the path for one group of one stream, until told to stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chancery_core::record::{Decider, Record, RecordKind};
 use chancery_core::{Fault, Misuse, Reader, Snapshot};
@@ -137,7 +137,7 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
             service: self.reader.service.clone(),
             build: self.settings.build.clone(),
         };
-        let mut run = Run { summary: Summary::default(), idle: Duration::ZERO, judged: None };
+        let mut run = Run::default();
         loop {
             let snapshot = self.usable_snapshot().await?;
             // At each start all held messages are judged once more: the software may be newer.
@@ -229,20 +229,35 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         E: DeserializeOwned + Send + Sync,
         H: Handler<E, <L::Unit as Unit>::Lent>,
     {
-        let mut after = i64::MIN;
+        run.waiting.retain(|_, until| *until > Instant::now());
+        let (mut after, mut ran) = (i64::MIN, false);
         while !run.done_enough(&self.settings) {
             let group = &self.reader.group;
             let again = self.ledger.to_judge_again(group, &self.stream, &known, after, 64).await?;
-            let Some(last) = again.last() else { return Ok(()) };
+            let Some(last) = again.last() else {
+                if !ran {
+                    return Ok(());
+                }
+                // What waited for one that ran may stand before it.
+                (after, known, ran) = (i64::MIN, snapshot.digest, false);
+                continue;
+            };
             after = last.row;
             for kept in again {
+                if run.done_enough(&self.settings) || run.waiting.contains_key(&kept.row) {
+                    continue;
+                }
                 let with = self.receiver(handler, decider);
                 let now = self.clock.now();
-                let settle = receive::<E, L, H>(&kept.delivery, snapshot, &with, now).await?;
-                if let Settle::Acknowledge(Settled::Done) = settle {
-                    run.count(Settled::Done);
-                    // What waited for this one may stand before it.
-                    (after, known) = (i64::MIN, snapshot.digest);
+                match receive::<E, L, H>(&kept.delivery, snapshot, &with, now).await? {
+                    Settle::Acknowledge(Settled::Done) => {
+                        run.count(Settled::Done);
+                        ran = true;
+                    }
+                    Settle::GiveBack(delay) => {
+                        run.waiting.insert(kept.row, Instant::now() + delay);
+                    }
+                    Settle::Acknowledge(Settled::Refused(_)) | Settle::Leave => {}
                 }
             }
         }
@@ -285,10 +300,13 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
     }
 }
 
+#[derive(Default)]
 struct Run {
     summary: Summary,
     idle: Duration,
     judged: Option<[u8; 32]>,
+    /// Rows of kept messages that failed or are busy, and when they may be tried again.
+    waiting: BTreeMap<i64, Instant>,
 }
 
 impl Run {
