@@ -27,7 +27,10 @@ pub(crate) fn keep(
     let sql = write.sql()?;
     if let (Some(ask), Disposition::Skip) = (kept.ask, kept.refusal.reason.disposition()) {
         forget(sql, kept.group, &kept.delivery.stream, &ask.message_id)?;
-        write.record(record);
+        let replay = kept.refusal.reason == Reason::Replay;
+        if !replay || quota::has_own_record(sql, kept, &record, limits.stranger_records_max)? {
+            write.record(record);
+        }
         return Ok(Stored::Kept);
     }
     let bucket = Bucket::of(kept, &shared);
@@ -47,12 +50,14 @@ pub(crate) fn keep(
         record.attempts = claims::set_aside(sql, ask, ids, state, held_by_another)?;
     }
     let ids = ids.map(|(_, ids)| ids);
-    match (existing, room) {
-        (Some(existing), _) => this.update(sql, &existing, ids.as_ref(), &record)?,
+    match (&existing, room) {
+        (Some(existing), _) => this.update(sql, existing, ids.as_ref(), &record)?,
         (None, Some(bucket)) => this.insert(sql, &bucket, ids.as_ref(), &record)?,
         (None, None) => {}
     }
-    let own = !bucket.is_strangers()
+    // Anyone can append one message again and again; the evidence must not grow with it.
+    let copy = existing.is_some_and(|existing| existing.position != kept.delivery.position);
+    let own = !(copy || bucket.is_strangers())
         || quota::has_own_record(sql, kept, &record, limits.stranger_records_max)?;
     if own {
         write.record(record);

@@ -376,6 +376,29 @@ async fn a_flood_of_strangers_stops_no_honest_message() {
 
 // What was signed for another stream is authentic and still nobody's business here: whoever replays
 // it must not fill its producer's room. Nor does it help to send few and large ones.
+// Whoever can append can repeat one signed message for ever: the evidence must not grow with it.
+#[tokio::test]
+async fn a_flood_of_copies_is_summed_up() {
+    let world = World::new();
+    let database = world.open_with(Limits { stranger_records_max: 3, ..Limits::default() });
+    let ledger = Transactional::new(&database).unwrap();
+    let (done, parked) = (order(1), order(2));
+    run(&ledger, &OK, &done).await.unwrap();
+    run(&ledger, &Effect(Outcome::Park("no".into())), &parked).await.unwrap();
+    for number in 0..20 {
+        for message in [&done, &parked] {
+            let mut copy = message.clone();
+            copy.position = format!("orders.created/copy-{number}");
+            copy.appended = AppendTime::Broker(NOW + DAY_MS);
+            run(&ledger, &Effect(Outcome::Park("no".into())), &copy).await.unwrap();
+        }
+    }
+    assert_eq!(world.records().len(), 2 + 2 * 3);
+    assert_eq!(database.housekeep(NOW + MINUTE_MS), Ok(true));
+    let sums = world.records().into_iter().filter(|record| record.kind == RecordKind::Sum);
+    assert_eq!(sums.map(|sum| sum.count).collect::<Vec<_>>(), [Some(17); 2]);
+}
+
 #[tokio::test]
 async fn misdirected_and_large_messages_have_little_room() {
     let world = World::new();
