@@ -54,16 +54,17 @@ async fn a_rollout_under_a_flood_ends_with_every_honest_message_done() {
     let consumers = [ORDERS, ACCOUNTS].map(|stream| town.consume(stream));
 
     for _ in 0..STEPS_BEFORE {
-        town.step(&["before"]).await;
+        town.step(&["before"], 0).await;
     }
+    town.publish_one_of_each_kind().await;
     // The producer's instances are replaced one after the other, so all three kinds publish.
     for _ in 0..LATE_MS / STEP_MS {
-        town.step(&["before", "new", "rotated"]).await;
+        town.step(&["before", "new", "rotated"], STRANGERS_A_STEP).await;
     }
     town.assert_that_it_was_a_trial();
     assert!(town.snapshots.replace(&after().sources()).unwrap());
     for _ in 0..STEPS_AFTER {
-        town.step(&["new", "rotated"]).await;
+        town.step(&["new", "rotated"], STRANGERS_A_STEP).await;
     }
     town.wait("everything honest is done", |town| town.effects().len() >= town.honest.len()).await;
     for consumer in consumers {
@@ -207,7 +208,7 @@ impl<'d> Town<'d> {
     }
 
     /// Honest events of every generation, then a flood; time moves on once all have been seen.
-    async fn step(&mut self, generations: &[&'static str]) {
+    async fn step(&mut self, generations: &[&'static str], strangers: u64) {
         for _ in 0..ORDERS_A_STEP {
             let generation = *self.pick(generations);
             let event = self.an_order(generation);
@@ -218,10 +219,31 @@ impl<'d> Town<'d> {
             let event = self.an_account(generation);
             self.publish(generation, &event).await;
         }
-        self.flood();
+        self.flood(strangers);
         self.wait("all was seen", |town| town.received.load(Ordering::SeqCst) >= town.appended)
             .await;
         self.clock.advance(STEP_MS);
+    }
+
+    /// Each cause of being held, before a flood can have filled a bucket: the first of them is in
+    /// its stream before any stranger can name the new key.
+    async fn publish_one_of_each_kind(&mut self) {
+        let mut orders = [(); 4].map(|()| {
+            self.numbers += 1;
+            order(self.numbers, "acme")
+        });
+        orders[1].event_type = "orders.corrected".to_owned();
+        orders[2].tenant = Some("late".to_owned());
+        orders[3].schema_version = 2;
+        for (event, generation) in orders.iter().zip(["rotated", "new", "new", "new"]) {
+            self.publish(generation, event).await;
+        }
+        let mut accounts =
+            [("b", 1), ("b", 2), ("c", 1)].map(|(name, version)| account(name, version));
+        accounts[2].schema_version = 2;
+        for (event, generation) in accounts.iter().zip(["rotated", "before", "new"]) {
+            self.publish(generation, event).await;
+        }
     }
 
     /// What only the new snapshot knows comes only from instances that have it.
@@ -264,8 +286,8 @@ impl<'d> Town<'d> {
         &among[self.random.below(among.len() as u64) as usize]
     }
 
-    fn flood(&mut self) {
-        for _ in 0..STRANGERS_A_STEP {
+    fn flood(&mut self, messages: u64) {
+        for _ in 0..messages {
             let stream = if self.random.below(2) == 0 { ORDERS } else { ACCOUNTS };
             let copied = self.pick_sealed();
             let forged = self.forge(stream, &copied);
