@@ -4,8 +4,8 @@
 use chancery::ports::{Kept, KeptMessage, Stored};
 use chancery_core::header::HEADER;
 use chancery_core::keys::message_id;
-use chancery_core::record::Record;
-use chancery_core::{AppendTime, Delivery, Disposition, Reason};
+use chancery_core::record::{Record, RecordKind};
+use chancery_core::{AppendTime, Delivery, Disposition, Reason, Refusal, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -34,8 +34,16 @@ pub(crate) fn keep(
         return Ok(Stored::Kept);
     }
     let bucket = Bucket::of(kept, &shared);
-    let this = This::of(kept);
+    let mut this = This::of(kept);
     let existing = this.find(sql)?;
+    // Judged again and still to be held, after it was held for too long.
+    let over = this.would_hold_again(existing.as_ref(), limits.hold_ms_max);
+    let over = over.then(|| hold_is_over(limits.hold_ms_max));
+    let kept = &Kept { refusal: over.as_ref().unwrap_or(kept.refusal), ..*kept };
+    this.kept = kept;
+    if let Some(refusal) = &over {
+        record = Record { kind: RecordKind::Park, ..record }.because(refusal);
+    }
     let room = match &existing {
         Some(_) => None,
         None => bucket.room(sql, this.message.len() as u64, limits.stranger_buckets_max)?,
@@ -65,6 +73,11 @@ pub(crate) fn keep(
     Ok(Stored::Kept)
 }
 
+/// Why a message is held no longer.
+pub(crate) fn hold_is_over(hold_ms_max: i64) -> Refusal {
+    Refusal::new(Reason::HoldExpired, format!("held for more than {hold_ms_max} ms"))
+}
+
 /// The message that is being kept.
 struct This<'k> {
     kept: &'k Kept<'k>,
@@ -81,6 +94,7 @@ struct Existing {
     digest: [u8; 32],
     /// Whether it got as far as a claim.
     claimed: bool,
+    since: Timestamp,
 }
 
 impl<'k> This<'k> {
@@ -104,12 +118,13 @@ impl<'k> This<'k> {
                 position: row.get(1)?,
                 digest: row.get(2)?,
                 claimed: row.get(3)?,
+                since: Timestamp(row.get(4)?),
             })
         };
         if let Some(id) = self.message_id.filter(|_| self.verified) {
             let by_id = sql
                 .prepare_cached(
-                    "SELECT row, position, digest, ledger IS NOT NULL FROM chancery_kept
+                    "SELECT row, position, digest, ledger IS NOT NULL, since FROM chancery_kept
                      WHERE grp = ?1 AND stream = ?2 AND message_id = ?3 AND verified = 1",
                 )?
                 .query_row(params![group, delivery.stream, id], read)
@@ -119,11 +134,16 @@ impl<'k> This<'k> {
             }
         }
         sql.prepare_cached(
-            "SELECT row, position, digest, ledger IS NOT NULL FROM chancery_kept
+            "SELECT row, position, digest, ledger IS NOT NULL, since FROM chancery_kept
              WHERE grp = ?1 AND stream = ?2 AND digest = ?3",
         )?
         .query_row(params![group, delivery.stream, self.digest], read)
         .optional()
+    }
+
+    fn would_hold_again(&self, existing: Option<&Existing>, hold_ms_max: i64) -> bool {
+        let holds = self.kept.refusal.reason.disposition() == Disposition::Hold;
+        holds && existing.is_some_and(|existing| self.kept.now - existing.since > hold_ms_max)
     }
 
     // Its bytes, place and first append time stay, once they have borne a claim. A copy from
