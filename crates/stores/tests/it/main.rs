@@ -20,3 +20,4 @@ mod log_tamper;
 mod log_together;
 mod log_world;
 mod rollout;
+mod vectors;
