@@ -188,7 +188,6 @@ impl<L: Ledger, H> Tail<'_, '_, L, H> {
 
     async fn refuse(&self, refusal: Refusal, ask: Option<&ClaimRequest>) -> Result<Settle, Fault> {
         let record = self.record(kind(refusal.reason.disposition())).because(&refusal);
-        self.with.signals.refused(&self.delivery.stream, refusal.reason);
         let kept = Kept {
             group: &self.with.reader.group,
             delivery: self.delivery,
@@ -197,7 +196,9 @@ impl<L: Ledger, H> Tail<'_, '_, L, H> {
             snapshot: &self.snapshot.digest,
             now: self.now,
         };
-        match self.with.ledger.keep(&kept, record).await? {
+        let stored = self.with.ledger.keep(&kept, record).await?;
+        self.with.signals.refused(&self.delivery.stream, refusal.reason, stored);
+        match stored {
             Stored::Kept => Ok(Settle::Acknowledge(Settled::Refused(refusal.reason))),
             Stored::OverQuota => Ok(Settle::Leave),
         }
