@@ -274,3 +274,16 @@ fn a_yaml_error_is_told_in_the_users_words() {
         assert!(!ended.err.contains("Option"), "{ended:?}");
     }
 }
+
+// Half a line, and the same message whole behind it, would be one line that nobody can read.
+#[test]
+fn a_full_disk_leaves_no_half_line() {
+    let shop = Shop::new();
+    shop.publish(3);
+    let before = "\n".repeat((4000 << 10) - 100);
+    shop.write("out", &before);
+    let args = "consume orders.created --group billing --idle-exit 1 >> out";
+    cramped(&shop, 4000, args, "").failed(74, "standard output");
+    assert_eq!(shop.read("out").len(), before.len());
+    assert_eq!(crate::shop::ids(&shop.consume()).len(), 3);
+}
