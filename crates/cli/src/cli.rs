@@ -9,16 +9,19 @@ use crate::cmd;
 use crate::exit::Result;
 use crate::out::Ctx;
 
+/// What every command understands stands apart from its own flags.
+const EVERYWHERE: &str = "With every command";
+
 /// Makes every message on a queue provably from the service it names, meant for the stream it
 /// arrived on, handled once and in order, and entered on a record that nobody can quietly change.
 #[derive(Debug, Parser)]
 #[command(name = "chancery", version, max_term_width = 100)]
 pub(crate) struct Cli {
     /// The project's folder; by default this one or the nearest above with a chancery.yaml.
-    #[arg(long, short = 'C', global = true, value_name = "DIR")]
+    #[arg(long, short = 'C', global = true, value_name = "DIR", help_heading = EVERYWHERE)]
     pub(crate) project: Option<PathBuf>,
     /// JSON on stdout: one document, or one per line.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
     /// What to do.
     #[command(subcommand)]

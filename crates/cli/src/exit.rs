@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     Findings,
     /// The project, a file, a key, the policy or a name does not fit; nothing was done.
     Misuse,
-    /// The broker, a store or the evidence log failed; no message is lost.
+    /// The broker, a store or the evidence log failed; nothing undone was acknowledged.
     Unavailable,
     /// A defect of ours.
     Bug,
@@ -101,6 +101,7 @@ impl Failure {
             io::ErrorKind::PermissionDenied => "check who owns it and its mode",
             io::ErrorKind::StorageFull => "free some space; nothing was lost",
             io::ErrorKind::IsADirectory => "name a file",
+            io::ErrorKind::NotADirectory => "a folder belongs there; move what is there away",
             _ => "see what the system says of this disk",
         };
         Failure::of(Exit::Io, system_text(error), path.display().to_string(), fix)
@@ -113,8 +114,12 @@ impl Failure {
                 Failure::of(Exit::OutputClosed, "was closed by its reader", name, "")
             }
             io::ErrorKind::StorageFull => {
-                let fix = "free some space and run it again; what was not written comes again";
+                let fix =
+                    "free some space and run it again; a message that was not written comes again";
                 Failure::of(Exit::Io, "the disk is full", name, fix)
+            }
+            io::ErrorKind::IsADirectory => {
+                Failure::of(Exit::Io, system_text(error), name, "give it a file or a pipe")
             }
             _ => Failure::of(Exit::Io, system_text(error), name, "run it again"),
         }
@@ -170,7 +175,7 @@ pub(crate) fn one_line(text: &str) -> String {
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Failure {
         let code = fault.kind.code();
-        let fix = format!("no message is lost; `chancery why {code}` says what to do");
+        let fix = format!("`chancery why {code}` says what to do; nothing undone was acknowledged");
         Failure { code: Some(code), ..Failure::of(Exit::Unavailable, fault.detail, "", fix) }
     }
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files: read with a limit, written whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+use tempfile::{NamedTempFile, PersistError};
 
 use crate::exit::{Failure, Result};
 
@@ -18,8 +20,19 @@ pub(crate) fn read(path: &Path, max: usize) -> Result<Vec<u8>> {
     let bytes = read_at_most(path, max).map_err(|error| Failure::io(path, &error))?;
     bytes.ok_or_else(|| {
         let what = format!("is larger than {max} bytes");
-        Failure::misuse(what, path.display().to_string(), "name the file that was meant")
+        let fix = "make it smaller, or put the file there that was meant";
+        Failure::misuse(what, path.display().to_string(), fix)
     })
+}
+
+/// Refuses what is not a regular file: a pipe among the project's files would be waited for.
+pub(crate) fn require_regular(path: &Path) -> Result<()> {
+    let metadata = fs::metadata(path).map_err(|error| Failure::io(path, &error))?;
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let fix = "remove it from the folder";
+    Err(Failure::misuse("is not a regular file", path.display().to_string(), fix))
 }
 
 /// Reads a text file of at most `max` bytes.
@@ -38,24 +51,30 @@ fn read_at_most(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
 
 /// Writes a new file; one that exists is never touched.
 pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    })();
-    written.map_err(|error| Failure::io(path, &error))
+    write(path, bytes, mode, |file| file.persist_noclobber(path))
 }
 
-/// Replaces a file: beside it, synced, renamed, folder synced.
+/// Replaces a file.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    write(path, bytes, mode, |file| file.persist(path))
+}
+
+/// Beside it, synced, renamed, folder synced: half a file is never seen.
+fn write(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    persist: impl FnOnce(NamedTempFile) -> Result<File, PersistError>,
+) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     let written = (|| {
         let mut builder = tempfile::Builder::new();
         let permissions: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         let mut file = builder.prefix(".tmp-").permissions(permissions).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
+        persist(file).map_err(|error| error.error)?;
         sync_folder(folder)
     })();
     written.map_err(|error| Failure::io(path, &error))

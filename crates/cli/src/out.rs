@@ -55,7 +55,8 @@ impl Ctx {
 
     /// Tells of a failure and gives the exit code.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
-        if failure.exit != Exit::OutputClosed {
+        // Whoever closed our output knows; but not what is to be done about it, if anything is.
+        if failure.exit != Exit::OutputClosed || !failure.fix.is_empty() {
             if self.json {
                 let error = serde_json::json!({"error": {
                     "exit": failure.exit.code(), "code": failure.code,
@@ -158,6 +159,12 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// So many of something.
+pub(crate) fn many(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 /// Text from a message or a broker, safe for a terminal.

@@ -81,7 +81,7 @@ impl Project {
         }
         let text = files::read_text(&path, CONFIG_BYTES_MAX)?;
         let config: Config = serde_saphyr::from_str(&text)
-            .map_err(|error| wrong("", &error.to_string(), "correct the line"))?;
+            .map_err(|error| wrong("", &in_users_words(&error), "correct the line"))?;
         let project = Project { dir, config };
         project.check()?;
         Ok(project)
@@ -192,6 +192,7 @@ impl Project {
             let of_type = folder.join(&typ);
             for name in files::list(&of_type)? {
                 let path = of_type.join(&name);
+                files::require_regular(&path)?;
                 let document = files::read(&path, SCHEMA_BYTES_MAX)?;
                 schemas.insert((typ.clone(), schema_version(&path, &name)?), document);
             }
@@ -222,7 +223,11 @@ impl Project {
             let at = self.keys_dir().display().to_string();
             let fix = match purpose {
                 Purpose::Root => "run this where the root key is kept".to_owned(),
-                Purpose::Evidence => "restore it: a log has one key for life".to_owned(),
+                Purpose::Evidence => format!(
+                    "restore it, a log has one key for life; a service that never handled \
+                     anything gets its first by `chancery keys add --evidence {}`",
+                    name.rsplit('/').next().unwrap_or(name)
+                ),
                 Purpose::Message => format!("make one with `chancery keys add {name}`"),
             };
             Failure::misuse(format!("has no {} key of `{name}`", purpose.word()), at, fix)
@@ -271,6 +276,19 @@ pub(crate) fn service(snapshot: &Snapshot, name: &str) -> Result<()> {
     let what = format!("service `{}` is not in the policy", crate::out::plain(name));
     let names = snapshot.policy.services.keys().map(String::as_str);
     Err(Failure::misuse(what, "policy.yaml, services", suggest::instead(name, names)))
+}
+
+/// Checks that some stream of the policy has a group, or says which one was meant.
+pub(crate) fn group(snapshot: &Snapshot, name: &str) -> Result<()> {
+    let streams = snapshot.policy.streams.values();
+    let groups: BTreeSet<&str> =
+        streams.flat_map(|stream| stream.handled_by.keys()).map(String::as_str).collect();
+    if groups.contains(name) {
+        return Ok(());
+    }
+    let what = format!("no stream has a group `{}`", crate::out::plain(name));
+    let fix = suggest::instead(name, groups);
+    Err(Failure::misuse(what, "policy.yaml, streams.*.handled_by", fix))
 }
 
 /// The services that handle anything, and so have a database and a log, or one of that name.
@@ -330,8 +348,10 @@ fn nearest() -> Result<PathBuf> {
 }
 
 fn schema_version(path: &Path, name: &str) -> Result<u32> {
-    let version = name.strip_suffix(".json").and_then(|number| number.parse::<u32>().ok());
-    version.filter(|version| (1..=999).contains(version)).ok_or_else(|| {
+    let number = name.strip_suffix(".json").unwrap_or_default();
+    let version = number.parse::<u32>().ok().filter(|version| (1..=999).contains(version));
+    // One spelling, or 01.json and 1.json are the same version twice.
+    version.filter(|version| version.to_string() == number).ok_or_else(|| {
         let fix = "name it TYPE/VERSION.json, VERSION from 1 to 999";
         Failure::misuse("is not a schema's name", path.display().to_string(), fix)
     })
@@ -344,6 +364,10 @@ pub(crate) fn same(a: &Sources, b: &Sources) -> bool {
         && a.policy == b.policy
         && a.schemas == b.schemas
         && a.secrets == b.secrets
+}
+
+fn in_users_words(error: &serde_saphyr::Error) -> String {
+    error.render_with_formatter(&serde_saphyr::UserMessageFormatter)
 }
 
 fn wrong(member: &str, what: &str, fix: &str) -> Failure {

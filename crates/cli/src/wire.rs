@@ -10,7 +10,7 @@ use std::time::Duration;
 use chancery::{Admitted, Consumer, Handler, Outcome, Settings, Signals, Snapshots, Summary};
 use chancery_core::{Disposition, Reader};
 use chancery_local::Broker;
-use chancery_stores::log::{LogError, Pending, Sealer};
+use chancery_stores::log::{CHECKPOINT, LogError, Pending, Sealer};
 use chancery_stores::sqlite::evidence::{SqliteEvidence, backlog};
 use chancery_stores::sqlite::{Lease, Leased, Limits};
 use serde::de::IgnoredAny;
@@ -262,6 +262,20 @@ pub(crate) fn known(project: &Project, service: &str) -> Result<Option<Known>> {
     let newest = rows.latest().map_err(|error| database_failure(&path, &error))?;
     let waiting = waiting(project, service, &rows)?;
     Ok(Some(Known { waiting, newest: newest.map(|row| (row.size, row.root)) }))
+}
+
+/// Size and root of the checkpoint in a service's log; `None` without one.
+pub(crate) fn published(project: &Project, service: &str) -> Result<Option<(u64, [u8; 32])>> {
+    let folder = project.evidence_dir(service);
+    if !folder.join(CHECKPOINT).exists() {
+        return Ok(None);
+    }
+    let signer = project.key(Purpose::Evidence, &project.evidence_origin(service))?.signer()?;
+    let disk = Disk::new(&folder);
+    let reader = LogReader::open(&disk, signer.verifier());
+    let reader = reader.map_err(|error| log_failure(&folder, &error))?;
+    let checkpoint = reader.checkpoint();
+    Ok(Some((checkpoint.size, checkpoint.root)))
 }
 
 /// What SQLite finds wrong with a file that it was asked to check whole.

@@ -186,10 +186,12 @@ fn fault(file: &Path, doing: &str, error: &rusqlite::Error) -> Fault {
             "the disk or the quota is full; nothing was changed: free space, then try again"
         }
         Some(ErrorCode::DatabaseCorrupt) => {
-            "the file is damaged: stop everything that uses it and restore or remove it"
+            "the file is damaged: stop everything that uses it, keep a copy and restore it; messages \
+             that are in no backup are lost with it"
         }
         Some(ErrorCode::NotADatabase) => {
-            "the file is not a broker's: name another directory, or remove the file"
+            "the file is not a broker's, or its beginning is damaged: name another directory, or \
+             keep a copy and restore it"
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another process has held it for 10 s: find that process, then try again"

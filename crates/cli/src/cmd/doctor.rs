@@ -71,6 +71,7 @@ impl Args {
         checks.extend(signing(&project, &snapshot));
         checks.push(disk(&project));
         checks.extend(databases(&project, &snapshot)?);
+        checks.extend(evidence(&project, &snapshot)?);
         let bad = checks.iter().any(|check| matches!(check.state, State::Bad | State::Unknown));
         ctx.show(&Examined {
             checks,
@@ -250,6 +251,39 @@ fn databases(project: &Project, snapshot: &Snapshot) -> Result<Vec<Check>> {
         }
     };
     Ok(paths.iter().filter(|path| path.is_file()).map(check).collect())
+}
+
+/// Whether each log's last checkpoint is one that the database has signed. Only `evidence verify`
+/// reads the records too.
+fn evidence(project: &Project, snapshot: &Snapshot) -> Result<Vec<Check>> {
+    let fix = "`chancery evidence verify` says more; `chancery why E704` what to do";
+    let mut checks = Vec::new();
+    for service in project::handlers(snapshot, None)? {
+        let published = wire::published(project, &service);
+        let known = wire::known(project, &service).map(|known| known.and_then(|k| k.newest));
+        checks.push(match (published, known) {
+            (Ok(None), Ok(None)) => continue,
+            (Ok(published), Ok(known)) if published == known => {
+                let size = known.map_or(0, |(size, _)| size);
+                Check::ok("evidence", format!("{service}: {size} records are sealed"))
+            }
+            (Ok(published), Ok(known)) => {
+                let size = |at: Option<(u64, [u8; 32])>| at.map_or(0, |(size, _)| size);
+                let (files, database) = (size(published), size(known));
+                // A sealer that is at it right now has signed a little more than is published.
+                let state = if files < database { State::Warn } else { State::Bad };
+                let says = format!(
+                    "{service}: the files show {files} sealed records, the database knows {database}"
+                );
+                Check::not(state, "evidence", says, fix)
+            }
+            (Err(failure), _) | (_, Err(failure)) => {
+                let says = format!("{service}: {}", failure.what);
+                Check::not(State::Bad, "evidence", says, fix)
+            }
+        });
+    }
+    Ok(checks)
 }
 
 impl Report for Examined {

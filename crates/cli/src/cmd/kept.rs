@@ -129,6 +129,9 @@ impl Args {
                     let fix = "name messages as `kept ls` shows them, or write --all";
                     return Err(Failure::misuse("names no message", "kept release", fix));
                 }
+                if items.is_empty() {
+                    warn("chancery: nothing that is set aside matches");
+                }
                 stores.decide(ctx, items, "released", &operator.name())
             }
             Verb::Discard { ids, operator } => {
@@ -192,6 +195,9 @@ impl Stores {
         }
         if let Some(stream) = &filter.stream {
             project::stream(&self.project.snapshot()?, stream)?;
+        }
+        if let Some(group) = &filter.group {
+            project::group(&self.project.snapshot()?, group)?;
         }
         let reason = filter.reason.as_ref().map(|code| {
             chancery::Reason::parse(code).map(|reason| reason.code().to_owned()).ok_or_else(|| {

@@ -272,6 +272,10 @@ fn revoke(project: &Project, kid: &str, since: Option<&str>) -> Result<Changed> 
             Failure::misuse("is not an RFC 3339 time", "--since", "write 2026-03-05T10:00:00Z")
         })?,
     };
+    if since > now() {
+        let fix = "leave it out for now; what is declared for later admits until then";
+        return Err(Failure::misuse("is in the future", "--since", fix));
+    }
     let version = project.change_bundle(|bundle| {
         let kids: Vec<String> = bundle.keys.iter().map(|entry| entry.kid.clone()).collect();
         let entry = bundle.keys.iter_mut().find(|entry| entry.kid == kid).ok_or_else(|| {

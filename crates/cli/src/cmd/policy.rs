@@ -8,7 +8,7 @@ use chancery::core::policy::{Policy, Rung, Stream, Tenants};
 use serde::Serialize;
 
 use crate::exit::{Exit, Result};
-use crate::out::{Ctx, Report, table};
+use crate::out::{Ctx, Report, many, table};
 use crate::project::{self, Project};
 
 /// Look the policy over, and ask it who may do what.
@@ -141,7 +141,8 @@ impl Report for Linted {
         for Finding { rule, at, why, write } in &self.findings {
             text.push_str(&format!("{at}: {rule}: {why}\n  fix: {write}\n"));
         }
-        text + &format!("{} streams, {} findings\n", self.streams, self.findings.len())
+        let found = self.findings.len();
+        text + &format!("{}, {}\n", many(self.streams, "stream"), many(found, "finding"))
     }
 }
 

@@ -134,24 +134,31 @@ enum Told<'t> {
 impl<K: Sink> Pump<'_, K> {
     async fn run(&mut self, mut lines: Lines) -> Result<()> {
         while let Some(batch) = lines.batch(BATCH_MAX).await? {
-            let (mut numbers, mut sealed) = (Vec::new(), Vec::new());
-            for line in batch {
-                match self.seal(&line)? {
-                    Ok(message) => {
-                        numbers.push(line.number);
-                        sealed.push(message);
-                    }
-                    Err(refusal) => self.reject(&line, &refusal)?,
-                }
-            }
+            let first = batch.first().map_or(0, |line| line.number);
+            let (numbers, sealed) = self.seal_all(batch).map_err(|why| not_sent(first, why))?;
             if sealed.is_empty() {
                 continue;
             }
             let published = self.publisher.append(sealed).await;
             let published = published.map_err(|fault| unconfirmed(&numbers, fault))?;
-            self.tell(&numbers, &published)?;
+            self.tell(&numbers, &published).map_err(|why| untold(&numbers, why))?;
         }
         Ok(())
+    }
+
+    /// Those that can be sent, with their numbers; the others are told of.
+    fn seal_all(&mut self, batch: Vec<Line>) -> Result<(Vec<u64>, Vec<Sealed>)> {
+        let (mut numbers, mut sealed) = (Vec::new(), Vec::new());
+        for line in batch {
+            match self.seal(&line)? {
+                Ok(message) => {
+                    numbers.push(line.number);
+                    sealed.push(message);
+                }
+                Err(refusal) => self.reject(&line, &refusal)?,
+            }
+        }
+        Ok((numbers, sealed))
     }
 
     fn seal(&self, line: &Line) -> Result<Result<Sealed, Refusal>> {
@@ -185,7 +192,8 @@ impl<K: Sink> Pump<'_, K> {
     fn reject(&mut self, line: &Line, refusal: &Refusal) -> Result<()> {
         self.refused += 1;
         let at = paint(Colour::Yellow, &format!("line {}:", line.number));
-        warn(&format!("{at} {refusal}"));
+        // A schema may have several complaints, one a line.
+        warn(&format!("{at} {}", refusal.to_string().replace('\n', "\n  ")));
         if self.ctx.json {
             let (reason, detail) = (refusal.reason.code(), &*refusal.detail);
             self.ctx.json_line(&Told::Refused { line: line.number, reason, detail })?;
@@ -197,10 +205,35 @@ impl<K: Sink> Pump<'_, K> {
     }
 }
 
+/// It stopped before anything of these lines was sent; all before them is published.
+fn not_sent(first: u64, failure: Failure) -> Failure {
+    Failure {
+        fix: format!("then publish again from line {first}; not what is before it"),
+        ..failure
+    }
+}
+
+/// The broker has these lines, and whoever wanted their ids does not know.
+fn untold(numbers: &[u64], failure: Failure) -> Failure {
+    let (first, last) = ends(numbers);
+    Failure {
+        fix: format!(
+            "lines {first} to {last} are published, though their ids could not be written; \
+             publish again from line {}, not what is before it",
+            last + 1
+        ),
+        ..failure
+    }
+}
+
+fn ends(numbers: &[u64]) -> (u64, u64) {
+    let (first, last) = (numbers.first().copied(), numbers.last().copied());
+    (first.unwrap_or_default(), last.unwrap_or_default())
+}
+
 /// The broker failed: what was before these lines is confirmed, of them nothing is known.
 fn unconfirmed(numbers: &[u64], fault: Fault) -> Failure {
-    let (first, last) = (numbers.first().copied(), numbers.last().copied());
-    let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
+    let (first, last) = ends(numbers);
     let failure = Failure::from(fault);
     Failure {
         at: format!("lines {first} to {last} are not confirmed"),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::files;
-use crate::out::{Ctx, Report, plain};
+use crate::out::{Ctx, Report, many, plain};
 use crate::project::Project;
 
 /// Make a first schema from an example, and look schemas over.
@@ -174,6 +174,7 @@ impl Report for Linted {
             text.push_str(&format!("{}{at}{pointer}: {rule}: {why}\n", file.display()));
             text.push_str(&format!("  fix: {write}\n"));
         }
-        text + &format!("{} schemas, {} findings\n", self.schemas, self.findings.len())
+        let found = self.findings.len();
+        text + &format!("{}, {}\n", many(self.schemas, "schema"), many(found, "finding"))
     }
 }

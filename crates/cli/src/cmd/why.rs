@@ -82,6 +82,7 @@ fn page(code: &'static str) -> Page {
     let text = PAGES.iter().find(|(stem, _)| *stem == code).map_or("", |(_, text)| *text);
     // A page begins with its code as the heading, then one line that says it.
     let told = text.lines().skip(1).find(|line| !line.is_empty()).unwrap_or(code);
+    let told = told.trim_end_matches('.');
     Page {
         code,
         title: reason.map_or(told, Reason::title),

@@ -76,6 +76,7 @@ impl KeyFile {
             let what = format!("holds a secret and has mode {mode:03o}: others can read it");
             return Err(Failure::misuse(what, at(), format!("chmod 600 {}", at())));
         }
+        files::require_regular(path)?;
         let text = Zeroizing::new(files::read_text(path, KEY_BYTES_MAX)?);
         KeyFile::parse(path, &text).ok_or_else(|| {
             let fix = "restore it, or remove it from the folder and make a new one";

@@ -206,3 +206,84 @@ fn a_full_disk_at_the_ledger_loses_nothing() {
     assert_eq!(seen, published);
     assert!(shop.run(&["evidence", "verify"]).ok().contains("sound"));
 }
+
+// A half-written key would stop every command of the project, even when there is space again.
+#[test]
+fn a_full_disk_at_a_new_key_harms_nothing() {
+    let shop = Shop::new();
+    cramped(&shop, 0, "keys rotate svc-orders", "").failed(74, "keys/svc-orders.message.");
+    shop.run(&["keys", "ls"]).ok();
+    shop.publish(1);
+}
+
+// Run again as a whole, a publish doubles what it had published.
+#[test]
+fn a_publish_that_stops_early_says_where_to_go_on() {
+    let shop = Shop::new();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let publish = |args: &[&str], stdout: std::process::Stdio| {
+        shop.write("input", &(crate::shop::orders(1) + "nonsense\n"));
+        let mut command = std::process::Command::new(crate::shop::CHANCERY);
+        command.args(["publish", "orders.created"]).args(args).current_dir(shop.dir());
+        command.stdin(fs::File::open(shop.path("input")).unwrap()).stdout(stdout);
+        command.stderr(std::process::Stdio::piped());
+        crate::shop::Ended::of(command.output().unwrap())
+    };
+    let told = publish(&[], full().into()).failed(74, "lines 1 to 1 are published");
+    assert!(told.err.contains("publish again from line 2"), "{told:?}");
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    publish(&[], closed.into()).failed(141, "lines 1 to 1 are published");
+    let rejects = ["--rejects", "/dev/full"];
+    publish(&rejects, std::process::Stdio::null()).failed(74, "publish again from line");
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    for at in ["schemas/orders.created/2.json", "keys/svc-orders.message.key"] {
+        let shop = Shop::new();
+        let _ = fs::remove_file(shop.path(at));
+        let made = std::process::Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(shop.path(at))
+            .status()
+            .unwrap();
+        assert!(made.success());
+        shop.run(&["policy", "lint"]).failed(64, "is not a regular file");
+    }
+}
+
+// The same version in two files: which one is in force must not depend on how they sort.
+#[test]
+fn a_schema_version_has_one_spelling() {
+    for name in ["01.json", "+1.json"] {
+        let shop = Shop::new();
+        let schema = shop.path("schemas/orders.created/1.json");
+        fs::copy(&schema, schema.with_file_name(name)).unwrap();
+        shop.run(&["policy", "lint"]).failed(64, "is not a schema's name");
+    }
+}
+
+#[test]
+fn a_yaml_error_is_told_in_the_users_words() {
+    let shop = Shop::new();
+    let policy = fs::read_to_string(shop.path("policy.yaml")).unwrap();
+    for wrong in ["    key: order_id\n    key: order_id\n", "    ordered:\n"] {
+        shop.write("policy.yaml", &policy.replace("    key: order_id", wrong));
+        let ended = shop.run(&["policy", "lint"]).failed(64, "policy.yaml: ");
+        assert!(!ended.err.contains("Option"), "{ended:?}");
+    }
+}
+
+// Half a line, and the same message whole behind it, would be one line that nobody can read.
+#[test]
+fn a_full_disk_leaves_no_half_line() {
+    let shop = Shop::new();
+    shop.publish(3);
+    let before = "\n".repeat((4000 << 10) - 100);
+    shop.write("out", &before);
+    let args = "consume orders.created --group billing --idle-exit 1 >> out";
+    cramped(&shop, 4000, args, "").failed(74, "standard output");
+    assert_eq!(shop.read("out").len(), before.len());
+    assert_eq!(crate::shop::ids(&shop.consume()).len(), 3);
+}

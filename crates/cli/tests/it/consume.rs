@@ -117,6 +117,18 @@ fn a_program_that_hangs_is_ended_and_counted() {
     assert!(shop.run(&["kept", "ls"]).ok().contains("took too long"));
 }
 
+// What the program had started would go on and do its effect beside the next attempt's.
+#[test]
+fn what_a_program_has_started_ends_with_it() {
+    let shop = Shop::new();
+    shop.publish(1);
+    let script = "sh -c 'sleep 2; echo done >> effect'; true";
+    let args = ["--idle-exit", "2", "--attempts", "1", "--timeout", "1", "--exec", "sh", "-c"];
+    shop.run(&with(&[&args[..], &[script]].concat())).ok();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(!shop.path("effect").exists());
+}
+
 // That nothing can be run is no fault of the messages.
 #[test]
 fn a_program_that_is_not_there_stops_at_once() {

@@ -140,3 +140,18 @@ fn a_sealer_that_cannot_write_stops_no_message() {
     shop.run(&["evidence", "seal"]).ok();
     assert!(shop.run(&["evidence", "verify"]).ok().contains("0 committed and not sealed"));
 }
+
+// An emptied ledger lets everything run again that the broker still has.
+#[test]
+fn an_older_or_emptied_database_is_found() {
+    let (shop, _) = consumed(2);
+    for name in ["svc-billing.db", "svc-billing.db-wal", "svc-billing.db-shm"] {
+        let _ = fs::remove_file(shop.path(&format!("data/{name}")));
+    }
+    shop.publish(1);
+    shop.consume();
+    let ended = shop.run(&["evidence", "verify"]);
+    assert!(ended.code == 1 && ended.out.contains("was emptied"), "{ended:?}");
+    let ended = shop.run(&["doctor"]);
+    assert!(ended.code == 1 && ended.out.contains("BAD      evidence"), "{ended:?}");
+}

@@ -123,6 +123,7 @@ fn a_key_goes_on_past_a_lost_version() {
 fn filters_are_checked_before_they_are_trusted() {
     let shop = Shop::new();
     shop.run(&["kept", "ls", "--stream", "orders.craeted"]).failed(64, "did you mean");
+    shop.run(&["kept", "ls", "--group", "biling"]).failed(64, "did you mean");
     shop.run(&["kept", "ls", "--reason", "E9"]).failed(64, "is not a reason");
     shop.run(&["kept", "ls", "--disposition", "gone"]).failed(2, "hold");
     shop.run(&["kept", "discard"]).failed(2, "IDS");

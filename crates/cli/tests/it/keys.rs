@@ -62,6 +62,12 @@ fn a_revoked_key_signs_nothing_and_its_later_messages_are_held() {
     assert!(shop.run(&["kept", "ls"]).ok().contains("E207_KEY_REVOKED"));
     shop.run(&["keys", "revoke", "nope"]).failed(64, "is not in the trust bundle");
     shop.run(&["keys", "revoke", &kid, "--since", "yesterday"]).failed(64, "RFC 3339");
+    let later = ["keys", "revoke", &kid, "--since", "2199-01-01T00:00:00Z"];
+    shop.run(&later).failed(64, "is in the future");
+    // Nothing takes an earlier declaration back.
+    shop.run(&["keys", "revoke", &kid]).ok();
+    shop.consume();
+    assert!(shop.run(&["kept", "ls"]).ok().contains("E207_KEY_REVOKED"));
     shop.run(&["keys", "rotate", "svc-orders"]).ok();
     shop.publish(1);
 }

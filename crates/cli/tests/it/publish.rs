@@ -59,10 +59,11 @@ fn ids_and_versions_come_from_members() {
     assert_eq!(shop.fed(&args, &line(7)).ok(), "order-0007\n");
     assert_eq!(shop.fed(&args, &line(7)).ok(), "order-0007\n");
     assert_eq!(ids(&shop.consume()), ["order-0007"], "told twice, handled once");
-    let missing = shop.fed(&["publish", "orders.created", "--id", "nope"], &line(8));
+    let args = ["publish", "orders.created", "--id", "nope", "--version", "n"];
+    let missing = shop.fed(&args, &line(8));
     missing.failed(1, "`nope`, named by --id, is missing");
     let unordered = shop.fed(&["publish", "orders.created", "--id", "order_id"], &line(9));
-    unordered.failed(1, "E519_VERSION_MISSING");
+    unordered.failed(64, "--version FIELD");
 }
 
 #[test]
@@ -137,4 +138,16 @@ fn without_a_key_or_a_right_nothing_is_sent() {
     publish(&["orders.created"]).failed(64, "holds no key of an owner");
     publish(&["orders.created", "--as", "svc-orders"]).failed(64, "has no key to sign");
     assert_eq!(shop.consume().ok(), "");
+}
+
+#[test]
+fn versions_and_ids_that_cannot_be_are_told_in_the_users_words() {
+    let shop = Shop::new();
+    let publish = |args: &[&str]| {
+        shop.fed(&[&["publish", "orders.created"], args].concat(), &crate::shop::orders(1))
+    };
+    publish(&["--version", "amount"]).failed(64, "is not ordered");
+    publish(&["--id", "order_id"]).failed(1, "is not 10 to 64 of");
+    shop.edit("policy.yaml", "    key: order_id", "    ordered: true\n    key: order_id");
+    publish(&[]).failed(64, "--version FIELD");
 }

@@ -93,7 +93,8 @@ pub(super) fn read(text: &str) -> Result<Policy, Misuse> {
         return Err(wrong("", "is larger than 1 MiB", "split the domain"));
     }
     let file: PolicyFile = serde_saphyr::from_str(text)
-        .map_err(|error| wrong("", &error.to_string(), "correct the line"))?;
+        .map_err(|error| error.render_with_formatter(&serde_saphyr::UserMessageFormatter))
+        .map_err(|error| wrong("", &error, "correct the line"))?;
     if file.version != 1 {
         return Err(wrong("version", "is not 1", "write `version: 1`"));
     }

@@ -149,7 +149,8 @@ fn body(header: &Header<'_>, delivery: &Delivery, salt: Option<&[u8; 16]>) -> Re
     let body = delivery.body.as_deref();
     let length = body.map(|body| body.len() as u64);
     require(length == header.bl, Reason::BodyDigest, || {
-        format!("the body has {length:?} bytes, {:?} were signed", header.bl)
+        let told = |length: Option<u64>| length.map_or("no body".into(), |n| format!("{n} bytes"));
+        format!("there is {}, signed was {}", told(length), told(header.bl))
     })?;
     require(body_digest(body, salt) == header.bd, Reason::BodyDigest, || {
         "the body's digest is not the signed one".into()

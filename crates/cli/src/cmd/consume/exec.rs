@@ -6,9 +6,10 @@ use std::process::{ExitStatus, Stdio};
 
 use chancery::{Admitted, Outcome};
 use chancery_core::text::b64u;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::de::IgnoredAny;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::{Attempt, Effect, Halt, line};
 use crate::exit::{Failure, Result, system_text};
@@ -52,11 +53,38 @@ impl Program {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
+        let group = Group::of(&child);
         if let Some(mut stdin) = child.stdin.take() {
             // A program may be done without reading; its exit status decides.
             let _ = stdin.write_all(line).await;
         }
-        child.wait().await
+        let status = child.wait().await;
+        group.over();
+        status
+    }
+}
+
+/// The processes of one attempt. Dropped before the first of them has ended, it kills them all:
+/// what such an attempt has begun must not go on beside the next one.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Group {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Group(id.and_then(Pid::from_raw))
+    }
+
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may be gone already; then there is nothing to do.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! Messages to standard output, one write each.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 
 use chancery::{Admitted, Outcome};
 use serde::de::IgnoredAny;
@@ -31,9 +31,39 @@ impl Effect for Pipe {
             Err(_) => return Outcome::Park("the payload is not one JSON document".to_owned()),
         };
         // A reader that is slow holds us up here; that is what a pipe is for.
-        match tokio::task::block_in_place(|| (&self.out).write_all(&line)) {
+        match tokio::task::block_in_place(|| write_whole(&self.out, &line)) {
             Ok(()) => Outcome::Done,
             Err(error) => self.halt.with(out::stdout(&error)).await,
         }
+    }
+}
+
+/// One write where the system lets it be one. Half a line in a file is taken back, or whoever
+/// appends to that file next makes one broken line of two messages.
+fn write_whole(mut out: &File, line: &[u8]) -> io::Result<()> {
+    let mut rest = line;
+    while !rest.is_empty() {
+        let wrote = match out.write(rest) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            wrote => wrote,
+        };
+        match wrote {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => {
+                let begun = line.len() - rest.len();
+                take_back(out, begun as u64);
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn take_back(out: &File, bytes: u64) {
+    let Ok(metadata) = out.metadata() else { return };
+    if metadata.is_file() && bytes > 0 {
+        // If this fails too, the half line stays; that the message comes again is sure anyhow.
+        let _ = out.set_len(metadata.len().saturating_sub(bytes));
     }
 }

@@ -61,6 +61,9 @@ impl Logs {
             warn(&format!("chancery: nothing sealed is about `{}`", plain(event)));
             return Ok(Exit::Findings);
         }
+        if entries.is_empty() {
+            warn("chancery: nothing is sealed yet");
+        }
         for entry in &entries {
             ctx.show(entry)?;
         }

@@ -103,7 +103,9 @@ impl Args {
                 false => verify(&service, &folder, key, at_least)?,
             };
             log.not_sealed = known.as_ref().map(|known| known.waiting);
-            log.compare(newest);
+            if known.is_some() {
+                log.compare(newest);
+            }
             logs.push(log);
         }
         if logs.is_empty() && key.is_some() {
@@ -161,11 +163,17 @@ impl LogState {
         }
     }
 
-    /// The database must not know of more than the files show.
+    /// The database signs first: a checkpoint that it does not know was not made by it.
     fn compare(&mut self, newest: Option<(u64, [u8; 32])>) {
-        let Some((size, root)) = newest else { return };
+        let (size, root) = newest.unwrap_or_default();
         let finding = if size > self.records {
             format!("the database has signed {size} records, the files show {}", self.records)
+        } else if size < self.records {
+            format!(
+                "the database knows of {size} records, {} are signed: it is an older copy, or was \
+                 emptied; what it has forgotten may run again",
+                self.records
+            )
         } else if size == self.records && self.root.as_ref().is_some_and(|r| *r != hex(&root)) {
             format!("files and database have different trees of {size} records")
         } else {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use chancery::core::json::{self, Limits, Object, Value};
 use chancery::core::seal::{Content, Draft};
-use chancery::core::text::hex;
+use chancery::core::text::{hex, is_event_id};
 use chancery::{Reason, Refusal, Snapshot};
 
 use super::Args;
@@ -49,6 +49,9 @@ impl Drafts {
     pub(crate) fn new(args: &Args, service: &str, snapshot: &Snapshot) -> Result<Drafts> {
         let (stream, limits) = (args.stream.clone(), snapshot.json);
         let version = args.version.clone();
+        if project::stream(snapshot, &stream)?.ordered != version.is_some() {
+            return Err(ordering(&stream, version.is_some()));
+        }
         if args.envelope {
             return Ok(Drafts { stream, limits, version, form: Form::Envelope });
         }
@@ -103,6 +106,10 @@ impl Drafts {
         let payload = object(&document, "the line")?;
         if let Some(member) = id {
             draft.id = word(payload, member, "--id")?;
+            if !is_event_id(&draft.id) {
+                let detail = format!("`{member}`, named by --id, is not 10 to 64 of A-Za-z0-9._:-");
+                return Err(Refusal::new(Reason::Malformed, detail));
+            }
         }
         if let Some(member) = field {
             draft.tenant = Some(word(payload, member, "--tenant")?);
@@ -161,6 +168,15 @@ impl Drafts {
             content,
         }
     }
+}
+
+/// Versions are for ordered streams, and there every message has one.
+fn ordering(stream: &str, given: bool) -> Failure {
+    let (what, fix) = match given {
+        true => ("the stream is not ordered", "leave --version out, or write `ordered: true`"),
+        false => ("the stream is ordered", "say with --version FIELD what the version is"),
+    };
+    Failure::misuse(what, format!("policy.yaml, streams.{stream}.ordered"), fix)
 }
 
 fn event_type(args: &Args, snapshot: &Snapshot) -> Result<String> {
