@@ -86,12 +86,15 @@ pub fn assess<'d>(
         authorize::destination(&snapshot.policy, &message.header, &delivery.stream)?;
         Ok(message)
     });
-    let stream = granted_stream(&snapshot.policy, &delivery.stream)?;
-    let assessing = Assessing { delivery, snapshot, stream, reader };
-    match proven {
-        Ok(message) => assessing.signed(message, now),
-        Err(first) if first.reason.is_laddered() => assessing.claimed(first),
-        Err(refusal) => Err(refusal),
+    // The reader's own right is no rule about the message: it climbs no ladder.
+    let assessing = granted_stream(&snapshot.policy, &delivery.stream).and_then(|stream| {
+        handler(&snapshot.policy, stream, reader)?;
+        Ok(Assessing { delivery, snapshot, stream, reader })
+    });
+    match (proven, assessing) {
+        (Ok(message), assessing) => assessing?.signed(message, now),
+        (Err(first), Ok(assessing)) if first.reason.is_laddered() => assessing.claimed(first),
+        (Err(refusal), _) => Err(refusal),
     }
 }
 
@@ -141,11 +144,9 @@ impl<'d> Assessing<'d, '_> {
         Ok(self.assessed(header, None, envelope.payload_span, findings))
     }
 
-    // The reader's own right is no rule about the message: it climbs no ladder.
     fn authorized(&self, header: &Header<'_>, findings: &mut Findings) -> Result<(), Refusal> {
         let (policy, stream) = (&self.snapshot.policy, self.stream);
         findings.note(may_publish(policy, stream, header))?;
-        handler(policy, stream, self.reader)?;
         findings.note(authorize::carried(stream, header))?;
         findings.note(authorize::content_type(stream, header))?;
         findings.note(authorize::size(stream, header))?;

@@ -115,6 +115,7 @@ impl Group<'_> {
             outstanding: self.events.contains_key(&ask.identity),
             head: key.and_then(|key| self.heads.get(&key)).copied(),
             behind: ask.ordered && self.events.values().any(earlier),
+            latched: false,
         }
     }
 

@@ -132,6 +132,7 @@ impl<'k> This<'k> {
             )?
             .execute(params![group, delivery.stream, self.digest, existing.row])?;
         }
+        let proven = ask.filter(|ask| ask.standing.is_signed());
         let same_place = existing.position == delivery.position;
         if !same_place && (ask.is_none() || refusal.reason == Reason::LatePublish) {
             return Ok(());
@@ -157,9 +158,9 @@ impl<'k> This<'k> {
             self.verified,
             ids.map(|ids| ids.id),
             ids.map(|ids| ids.content),
-            ask.map(|ask| &ask.producer),
-            ask.and_then(|ask| ask.tenant.as_ref()),
-            ids.and_then(|ids| ids.key),
+            proven.map(|ask| &ask.producer),
+            proven.and_then(|ask| ask.tenant.as_ref()),
+            ids.and_then(|ids| ids.moves),
             ask.and_then(|ask| ask.version),
         ])?;
         Ok(())
@@ -173,6 +174,7 @@ impl<'k> This<'k> {
         record: &Record,
     ) -> rusqlite::Result<()> {
         let Kept { group, delivery, refusal, ask, snapshot, now } = self.kept;
+        let proven = ask.filter(|ask| ask.standing.is_signed());
         let clock = match delivery.appended {
             AppendTime::Broker(_) => "broker",
             AppendTime::Bounded(_) => "bounded",
@@ -197,9 +199,9 @@ impl<'k> This<'k> {
             refusal.detail,
             ids.map(|ids| ids.id),
             ids.map(|ids| ids.content),
-            ask.map(|ask| &ask.producer),
-            ask.and_then(|ask| ask.tenant.as_ref()),
-            ids.and_then(|ids| ids.key),
+            proven.map(|ask| &ask.producer),
+            proven.and_then(|ask| ask.tenant.as_ref()),
+            ids.and_then(|ids| ids.moves),
             ask.and_then(|ask| ask.version),
             delivery.position,
             delivery.appended.at().map(|at| at.0),
@@ -219,7 +221,7 @@ impl<'k> This<'k> {
     /// Whether it waits for a version that has come meanwhile.
     fn is_due(&self, sql: &Connection, ids: Option<&Ids>) -> rusqlite::Result<bool> {
         let waits = matches!(self.kept.refusal.reason, Reason::Gap | Reason::BehindParked);
-        let (Some(key), true) = (ids.and_then(|ids| ids.key), waits) else { return Ok(false) };
+        let (Some(key), true) = (ids.and_then(|ids| ids.moves), waits) else { return Ok(false) };
         let last = claims::head(sql, &key)?.map_or(0, |head| head.version);
         let version = self.kept.ask.and_then(|ask| ask.version).unwrap_or(0);
         Ok(version <= last.saturating_add(1))
