@@ -118,6 +118,7 @@ impl<'d> Assessing<'d, '_> {
         findings.note(freshness::deadline(&header, now))?;
         self.authorized(&header, &mut findings)?;
         findings.note(authorize::key_present(self.stream, &header))?;
+        findings.note(authorize::record_key(&header, self.delivery))?;
         let payload = self.validated(&header, &mut findings)?;
         let lateness = freshness::lateness(&header, appended, times);
         let proof = Some(Proof { message_id: message.message_id, lateness });
@@ -140,6 +141,7 @@ impl<'d> Assessing<'d, '_> {
         }
         let mut findings = Findings(vec![first]);
         self.authorized(&header, &mut findings)?;
+        findings.note(authorize::record_key(&header, self.delivery))?;
         findings.note(schema(&header, envelope.payload, self.snapshot))?;
         Ok(self.assessed(header, None, envelope.payload_span, findings))
     }
@@ -150,8 +152,7 @@ impl<'d> Assessing<'d, '_> {
         findings.note(authorize::carried(stream, header))?;
         findings.note(authorize::content_type(stream, header))?;
         findings.note(authorize::size(stream, header))?;
-        findings.note(authorize::tenant(policy, stream, header, self.reader))?;
-        findings.note(authorize::record_key(header, self.delivery))
+        findings.note(authorize::tenant(policy, stream, header, self.reader))
     }
 
     fn validated(

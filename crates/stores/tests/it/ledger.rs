@@ -5,6 +5,7 @@ mod world;
 
 mod broken;
 mod interleaved;
+mod ladder;
 mod leased;
 mod lent;
 mod once;
