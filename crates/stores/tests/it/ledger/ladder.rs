@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chancery::receive::{Receiver, Settle, Settled, receive_unproven};
-use chancery::{Fault, Ledger, Observer, Outcome, Signals, Unit, Unproven};
+use chancery::{ConsumeError, Consumer, Fault, Ledger, Observer, Outcome, Signals, Unit, Unproven};
 use chancery_core::keys::Secret;
 use chancery_core::{Delivery, Reason, Snapshot, Timestamp};
 use chancery_stores::sqlite::{Database, Lease, Leased, Limits, Transactional, Tx};
@@ -327,4 +327,53 @@ async fn findings_are_counted_with_what_ran_and_only_then() {
     run_at(&ledger, &Effect(Outcome::Done), &moved("k", 1), &snapshot(2), NOW).await.unwrap();
     assert!(world.records().last().unwrap().unproven.is_none());
     assert!(!stats.findings.contains_key(&(GROUP.to_owned(), MOVES.to_owned())));
+}
+
+/// A broker that nobody may ask.
+struct Untouched;
+
+impl chancery::Source for Untouched {
+    type Receipt = ();
+
+    async fn receive(&mut self, _: usize, _: Duration) -> Result<Vec<(Delivery, ())>, Fault> {
+        panic!("asked for a message")
+    }
+
+    async fn acknowledge(&mut self, _: Vec<()>) -> Result<(), Fault> {
+        panic!("acknowledged")
+    }
+
+    async fn give_back(&mut self, (): (), _: Duration) -> Result<(), Fault> {
+        panic!("gave back")
+    }
+}
+
+/// Threat: a handler of proven events on a stream below `enforce`.
+#[tokio::test]
+async fn each_entry_refuses_the_others_rung_before_the_first_message() {
+    let world = World::new();
+    let database = world.open();
+    let consumer = |by: Snapshot| {
+        let ledger = Transactional::new(&database).unwrap();
+        let snapshots = chancery::Snapshots::new(by);
+        let clock = std::sync::Arc::new(Still);
+        Consumer::new(Untouched, ledger, snapshots, ORDERS, reader()).unwrap().clock(clock)
+    };
+    for rung in ["observe", "mark"] {
+        let ended = consumer(below(rung)).run(&Effect(Outcome::Done), std::future::pending()).await;
+        let Err(ConsumeError::Misuse(misuse)) = ended else { panic!("{ended:?}") };
+        assert!(misuse.fix.contains("run_unproven"), "{misuse}");
+    }
+    let ended = consumer(snapshot(2)).run_unproven(&Seen(Outcome::Done), std::future::pending());
+    let ended = ended.await;
+    let Err(ConsumeError::Misuse(misuse)) = ended else { panic!("{ended:?}") };
+    assert!(misuse.to_string().contains("consume the stream by `run`"), "{misuse}");
+}
+
+struct Still;
+
+impl chancery::Clock for Still {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
 }
