@@ -187,7 +187,7 @@ fn refusals_quote_no_body() {
     assert!(!format!("{delivery:?}").contains("SECRET"));
 }
 
-fn flipped(bytes: &[u8], bit: usize) -> Bytes {
+pub(super) fn flipped(bytes: &[u8], bit: usize) -> Bytes {
     let mut bytes = bytes.to_vec();
     bytes[bit / 8] ^= 1 << (bit % 8);
     bytes.into()
@@ -210,7 +210,7 @@ fn any_value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn any_delivery() -> impl Strategy<Value = Delivery> {
+pub(super) fn any_delivery() -> impl Strategy<Value = Delivery> {
     let fields = vec((any_name(), any_value()), 0..5);
     let body =
         proptest::option::of(prop_oneof![vec(any::<u8>(), 0..64), Just(BODY.as_bytes().to_vec())]);

@@ -3,6 +3,7 @@
 //! `enforce` by the testkit, with the same vectors.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::*;
 use crate::claim::{ClaimRequest, Standing};
@@ -12,7 +13,9 @@ use crate::keys::Secret;
 use crate::order::{Head, KeyState, order_unproven};
 use crate::policy::Rung;
 use crate::reason::Reason;
-use crate::screen::tests::{BODY, NOW, POLICY, good, insider, message_by, snapshot};
+use crate::screen::tests::{
+    BODY, NOW, POLICY, any_delivery, flipped, good, insider, message_by, snapshot,
+};
 use crate::unproven::Unproven;
 
 const HORIZON_MS: i64 = 1_000;
@@ -230,4 +233,46 @@ fn what_is_too_old_is_remembered_from_now_on() {
     assert!(found.contains(&Reason::BeyondHorizon), "{found:?}");
     assert_eq!((event.verified_producer(), event.rung()), (Some("svc"), Rung::Mark));
     assert_eq!(ask(&old, &by).remember_until, NOW + HORIZON_MS);
+}
+
+/// Threat: tampering in the broker, one bit at a time: whatever still runs says that it is nobody's.
+#[test]
+fn no_flipped_bit_is_verified() {
+    let (unlisted, listed) = (at("observe", ""), listed("observe"));
+    let whole = good();
+    let none = KeyState::default();
+    let never_verified = |changed: &Delivery| {
+        assert!(run(changed, &unlisted, &none).is_err());
+        if let Ok((event, found)) = run(changed, &listed, &none) {
+            assert_eq!((event.verified_producer(), found.is_empty()), (None, false));
+        }
+    };
+    for at in 0..whole.fields.len() {
+        for bit in 0..whole.fields[at].value.len() * 8 {
+            let mut changed = whole.clone();
+            changed.fields[at].value = flipped(&whole.fields[at].value, bit);
+            never_verified(&changed);
+        }
+    }
+    for bit in 0..BODY.len() * 8 {
+        never_verified(&Delivery { body: Some(flipped(BODY.as_bytes(), bit)), ..whole.clone() });
+    }
+}
+
+proptest! {
+    /// Whatever arrives is judged; what runs is the one message that was signed, or says that it
+    /// is nobody's and claims whom the stream lists.
+    #[test]
+    fn any_delivery_is_judged_below_enforce(delivery in any_delivery()) {
+        let (unlisted, listed) = (at("mark", ""), listed("mark"));
+        let none = KeyState::default();
+        if let Ok((event, _)) = run(&delivery, &unlisted, &none) {
+            prop_assert_eq!(event.verified_producer(), Some("svc"));
+            prop_assert_eq!(Some(event.body()), good().body.as_ref());
+        }
+        if let Ok((event, found)) = run(&delivery, &listed, &none) {
+            prop_assert_eq!(event.claimed_producer(), "svc");
+            prop_assert!(event.verified_producer().is_some() || !found.is_empty());
+        }
+    }
 }

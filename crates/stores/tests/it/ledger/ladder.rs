@@ -364,8 +364,8 @@ async fn each_entry_refuses_the_others_rung_before_the_first_message() {
         let Err(ConsumeError::Misuse(misuse)) = ended else { panic!("{ended:?}") };
         assert!(misuse.fix.contains("run_unproven"), "{misuse}");
     }
-    let ended = consumer(snapshot(2)).run_unproven(&Seen(Outcome::Done), std::future::pending());
-    let ended = ended.await;
+    let mut enforced = consumer(snapshot(2));
+    let ended = enforced.run_unproven(&Seen(Outcome::Done), std::future::pending()).await;
     let Err(ConsumeError::Misuse(misuse)) = ended else { panic!("{ended:?}") };
     assert!(misuse.to_string().contains("consume the stream by `run`"), "{misuse}");
 }
