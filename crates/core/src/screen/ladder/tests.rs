@@ -265,10 +265,10 @@ proptest! {
     #[test]
     fn any_delivery_is_judged_below_enforce(delivery in any_delivery()) {
         let (unlisted, listed) = (at("mark", ""), listed("mark"));
-        let none = KeyState::default();
+        let (none, whole) = (KeyState::default(), good());
         if let Ok((event, _)) = run(&delivery, &unlisted, &none) {
             prop_assert_eq!(event.verified_producer(), Some("svc"));
-            prop_assert_eq!(Some(event.body()), good().body.as_ref());
+            prop_assert_eq!(Some(event.body()), whole.body.as_ref());
         }
         if let Ok((event, found)) = run(&delivery, &listed, &none) {
             prop_assert_eq!(event.claimed_producer(), "svc");
