@@ -12,6 +12,7 @@ const HELP: &str = "\
 cargo xtask <verb>
 
   test             every test that needs only Rust and a C compiler: format, lints, tests, demo
+                   [--soak]: 200 kills in place of 20, and long property tests
   fuzz             every parser under libFuzzer; needs nightly Rust
                    [--install] [--seconds N] [TARGET]
   mutants          every check switched off, one at a time, until a test notices [--markdown]

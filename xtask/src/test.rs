@@ -11,15 +11,20 @@ struct Counts {
     ignored: u64,
 }
 
+/// What `--soak` makes longer: rounds of kill -9, cases of property tests.
+const SOAK: [(&str, &str); 2] = [("CHANCERY_KILLS", "200"), ("PROPTEST_CASES", "20000")];
+
 pub(crate) fn test(args: &[&str]) -> Result<(), String> {
-    if !args.is_empty() {
-        return Err(format!("`{}` is not an option of test", args.join(" ")));
-    }
+    let soak: &[_] = match args {
+        [] => &[],
+        ["--soak"] => &SOAK,
+        other => return Err(format!("`{}` is not an option of test", other.join(" "))),
+    };
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     let lint = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     step("lints", &mut cargo(&lint))?;
     let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
-    let (all_passed, lines) = step_lines("tests", &mut cargo(&tests))?;
+    let (all_passed, lines) = step_lines("tests", cargo(&tests).envs(soak.iter().copied()))?;
     let counts = count(&lines);
     let demo = step("demo", &mut cargo(&["run", "--release", "--locked", "--", "demo"]));
     let (passed, failed) = match &demo {

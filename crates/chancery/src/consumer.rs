@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs the path for one group of one stream, until told to stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chancery_core::policy::Rung;
 use chancery_core::record::{Decider, Record, RecordKind};
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::clock::Clock;
 use crate::handler::{Handler, Observer};
 use crate::ports::{Ledger, Source, Unit};
-use crate::receive::{Receiver, Settle, Settled, receive, receive_unproven};
+use crate::receive::{Receiver, Settle, Settled, backoff, receive, receive_unproven};
 use crate::signals::Signals;
 use crate::snapshots::Snapshots;
 
@@ -31,6 +31,8 @@ pub struct Settings {
     pub handler_timeout: Duration,
     /// Longest wait for the broker before kept messages are looked at again.
     pub poll: Duration,
+    /// Longest wait before a message that had to be left with the broker is judged again.
+    pub left_wait_max: Duration,
     /// Stop after this many messages were handled.
     pub handled_max: Option<u64>,
     /// Stop after this long without a message.
@@ -46,6 +48,7 @@ impl Default for Settings {
             attempts_max: 5,
             handler_timeout: Duration::from_secs(30),
             poll: Duration::from_millis(500),
+            left_wait_max: Duration::from_secs(60),
             handled_max: None,
             idle_exit: None,
             build: concat!("chancery ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -195,7 +198,7 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
             service: self.reader.service.clone(),
             build: self.settings.build.clone(),
         };
-        let mut run = Run { summary: Summary::default(), idle: Duration::ZERO, judged: None };
+        let mut run = Run::default();
         loop {
             let snapshot = self.usable_snapshot().await?;
             self.on_its_rung(&snapshot, N::PROVEN, run.judged.is_some())?;
@@ -233,7 +236,7 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         // Once a message of a key goes back, the later ones of that key go back with it.
         let mut waiting = BTreeSet::new();
         let mut settled = Vec::new();
-        let mut returned = Vec::new();
+        let (mut returned, mut left) = (Vec::new(), Vec::new());
         let mut fault = None;
         for (delivery, receipt) in batch {
             let key = &delivery.key;
@@ -252,7 +255,10 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                     waiting.extend(key.clone());
                     returned.push((receipt, delay));
                 }
-                Ok(Settle::Leave) => returned.push((receipt, self.settings.poll)),
+                Ok(Settle::Leave) => {
+                    let wait = backoff(delivery.deliveries).min(self.settings.left_wait_max);
+                    left.push((receipt, wait));
+                }
                 Err(ours) => {
                     returned.push((receipt, Duration::ZERO));
                     fault = Some(ours);
@@ -260,6 +266,7 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
             }
         }
         self.source.acknowledge(settled).await?;
+        self.source.pass_over(left).await?;
         for (receipt, delay) in returned {
             self.source.give_back(receipt, delay).await?;
         }
@@ -276,20 +283,35 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         mut known: [u8; 32],
         run: &mut Run,
     ) -> Result<(), Fault> {
-        let mut after = i64::MIN;
+        run.waiting.retain(|_, until| *until > Instant::now());
+        let (mut after, mut ran) = (i64::MIN, false);
         while !run.done_enough(&self.settings) {
             let group = &self.reader.group;
             let again = self.ledger.to_judge_again(group, &self.stream, &known, after, 64).await?;
-            let Some(last) = again.last() else { return Ok(()) };
+            let Some(last) = again.last() else {
+                if !ran {
+                    return Ok(());
+                }
+                // What waited for one that ran may stand before it.
+                (after, known, ran) = (i64::MIN, snapshot.digest, false);
+                continue;
+            };
             after = last.row;
             for kept in again {
+                if run.done_enough(&self.settings) || run.waiting.contains_key(&kept.row) {
+                    continue;
+                }
                 let with = self.receiver(entry, decider);
                 let now = self.clock.now();
-                let settle = N::receive(&kept.delivery, snapshot, &with, now).await?;
-                if let Settle::Acknowledge(Settled::Done) = settle {
-                    run.count(Settled::Done);
-                    // What waited for this one may stand before it.
-                    (after, known) = (i64::MIN, snapshot.digest);
+                match N::receive(&kept.delivery, snapshot, &with, now).await? {
+                    Settle::Acknowledge(Settled::Done) => {
+                        run.count(Settled::Done);
+                        ran = true;
+                    }
+                    Settle::GiveBack(delay) => {
+                        run.waiting.insert(kept.row, Instant::now() + delay);
+                    }
+                    Settle::Acknowledge(Settled::Refused(_)) | Settle::Leave => {}
                 }
             }
         }
@@ -400,10 +422,13 @@ where
     }
 }
 
+#[derive(Default)]
 struct Run {
     summary: Summary,
     idle: Duration,
     judged: Option<[u8; 32]>,
+    /// Rows of kept messages that failed or are busy, and when they may be tried again.
+    waiting: BTreeMap<i64, Instant>,
 }
 
 impl Run {

@@ -16,7 +16,8 @@ use chancery_core::{Delivery, Fault, Refusal, Timestamp};
 ///
 /// A message that was received and neither acknowledged nor returned comes again after the
 /// receiver dies or its lease ends. Messages of one record key are never in the hands of two
-/// receivers of a group at once, and come in the order in which they were appended.
+/// receivers of a group at once, and come in the order in which they were appended, but for those
+/// that were passed over.
 pub trait Source: Send + 'static {
     /// What settles one received message.
     type Receipt: Send + 'static;
@@ -41,6 +42,14 @@ pub trait Source: Send + 'static {
         &mut self,
         receipt: Self::Receipt,
         delay: Duration,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Leaves messages with the broker, each to come again after its delay, from now on outside
+    /// the order of its record key: it holds nothing back. A stranger chooses the record key that
+    /// he likes, so what he sends must not stop it. Moves towards no dead-letter queue either.
+    fn pass_over(
+        &mut self,
+        receipts: Vec<(Self::Receipt, Duration)>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 

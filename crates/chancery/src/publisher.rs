@@ -45,6 +45,8 @@ pub struct Published {
 pub enum PublishError {
     /// No reader could admit it; nothing was sent.
     Refused(Refusal),
+    /// The key may not sign now; nothing was sent.
+    Misuse(Misuse),
     /// The broker failed; it may or may not have been appended. Publish it again with the same
     /// id: readers skip the copy.
     Fault(Fault),
@@ -153,8 +155,10 @@ impl<K: Sink> Publisher<K> {
     /// Signs one message and does not append it.
     ///
     /// # Errors
-    /// [`PublishError::Refused`] if no reader could admit it.
+    /// [`PublishError::Refused`] if no reader could admit it, [`PublishError::Misuse`] if the key
+    /// may no longer sign: bundles change while a publisher runs.
     pub fn seal(&self, event: &Event) -> Result<Sealed, PublishError> {
+        self.key_is_ours(self.clock.now()).map_err(PublishError::Misuse)?;
         let snapshot = self.snapshots.current();
         let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = sequences.entry(event.stream.clone()).or_insert(0);
@@ -175,6 +179,7 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PublishError::Refused(refusal) => refusal.fmt(f),
+            PublishError::Misuse(misuse) => misuse.fmt(f),
             PublishError::Fault(fault) => fault.fmt(f),
         }
     }

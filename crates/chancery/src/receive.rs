@@ -256,7 +256,6 @@ impl<L: Ledger, H> Tail<'_, '_, L, H> {
 
     async fn refuse(&self, refusal: Refusal, ask: Option<&ClaimRequest>) -> Result<Settle, Fault> {
         let record = self.record(kind(refusal.reason.disposition())).because(&refusal);
-        self.with.signals.refused(&self.delivery.stream, refusal.reason);
         let kept = Kept {
             group: &self.with.reader.group,
             delivery: self.delivery,
@@ -265,7 +264,9 @@ impl<L: Ledger, H> Tail<'_, '_, L, H> {
             snapshot: &self.snapshot.digest,
             now: self.now,
         };
-        match self.with.ledger.keep(&kept, record).await? {
+        let stored = self.with.ledger.keep(&kept, record).await?;
+        self.with.signals.refused(&self.delivery.stream, refusal.reason, stored);
+        match stored {
             Stored::Kept => Ok(Settle::Acknowledge(Settled::Refused(refusal.reason))),
             Stored::OverQuota => Ok(Settle::Leave),
         }
@@ -286,7 +287,7 @@ fn kind(disposition: Disposition) -> RecordKind {
 }
 
 /// 100 ms, doubled with each attempt, at most a minute.
-fn backoff(attempts: u32) -> Duration {
+pub(crate) fn backoff(attempts: u32) -> Duration {
     Duration::from_millis(
         100u64.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(60_000),
     )

@@ -12,6 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::ports::Stored;
+
 /// Counters of one process. Cheap to clone; clones count together.
 #[derive(Clone, Default)]
 pub struct Signals(Arc<Families>);
@@ -68,8 +70,8 @@ impl Signals {
         self.0.retries.get_or_create(&label(stream)).inc();
     }
 
-    /// A message was refused.
-    pub fn refused(&self, stream: &str, reason: Reason) {
+    /// A message was refused; what is left with the broker will be so again and is no dead letter.
+    pub fn refused(&self, stream: &str, reason: Reason, stored: Stored) {
         let disposition = reason.disposition();
         let labels = ReasonLabels {
             stream: stream.to_owned(),
@@ -77,7 +79,8 @@ impl Signals {
             disposition: disposition.word(),
         };
         self.0.refusals.get_or_create(&labels).inc();
-        if matches!(disposition, Disposition::Quarantine | Disposition::Park) {
+        let dead = matches!(disposition, Disposition::Quarantine | Disposition::Park);
+        if dead && stored == Stored::Kept {
             self.0.dlq.get_or_create(&label(stream)).inc();
         }
         if is_authorization_deny(reason) {
@@ -148,4 +151,20 @@ fn is_authorization_deny(reason: Reason) -> bool {
 
 fn label(stream: &str) -> StreamLabel {
     StreamLabel { stream: stream.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Left with the broker it comes again and again: counted each time, an alert would never end.
+    #[test]
+    fn what_is_left_with_the_broker_is_no_dead_letter() {
+        let signals = Signals::default();
+        signals.refused("orders", Reason::Unsigned, Stored::Kept);
+        signals.refused("orders", Reason::Unsigned, Stored::OverQuota);
+        let text = signals.exposition();
+        assert!(text.contains("queue_dlq_messages_total{stream=\"orders\"} 1"), "{text}");
+        assert!(text.contains("queue_authz_denies_total{stream=\"orders\"} 2"), "{text}");
+    }
 }

@@ -196,6 +196,7 @@ impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Failure {
         match error {
             PublishError::Refused(refusal) => refusal.into(),
+            PublishError::Misuse(misuse) => misuse.into(),
             PublishError::Fault(fault) => fault.into(),
         }
     }

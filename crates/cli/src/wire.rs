@@ -15,7 +15,7 @@ use chancery_core::{Disposition, Reader};
 use chancery_local::Broker;
 use chancery_stores::log::{LogError, Pending, Sealer};
 use chancery_stores::sqlite::evidence::{SqliteEvidence, backlog};
-use chancery_stores::sqlite::{Lease, Leased};
+use chancery_stores::sqlite::{Lease, Leased, Limits};
 use serde::de::IgnoredAny;
 
 use crate::cmd::consume::line::{self, Line};
@@ -40,11 +40,15 @@ pub(crate) fn broker(project: &Project) -> Result<Broker> {
 
 /// A service's own database, made if it is not there.
 pub(crate) fn database(project: &Project, service: &str) -> Result<Database> {
+    database_with(project, service, Limits::default())
+}
+
+fn database_with(project: &Project, service: &str, limits: Limits) -> Result<Database> {
     let path = project.database(service);
     if let Some(folder) = path.parent() {
         files::make_folder(folder, 0o700)?;
     }
-    Ok(Database::open(path)?)
+    Ok(Database::open_with(path, limits)?)
 }
 
 /// All that a consumer runs with.
@@ -73,7 +77,9 @@ pub(crate) async fn consume<E: Effect>(
     let Consuming { stream, reader, snapshots, settings, signals, lease } = run;
     let service = reader.service.clone();
     let broker = broker(project)?;
-    let database = database(project, &service)?;
+    let hold_ms_max = snapshots.current().policy.times.keep_ms;
+    let limits = Limits { hold_ms_max, ..Limits::default() };
+    let database = database_with(project, &service, limits)?;
     let _sealing = Sealing::start(project, &service)?;
     let source = broker.subscribe(&stream, &reader.group)?.with_lease(lease);
     let ledger = Leased::new(&database)?.lease(lease);

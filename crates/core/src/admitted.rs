@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::delivery::AppendTime;
+use crate::envelope::ENVELOPE_TYPE;
 use crate::failure::Refusal;
 use crate::header::Header;
 use crate::keys::Kid;
@@ -50,13 +51,16 @@ impl Admitted {
         }
     }
 
-    /// Reads the payload into the handler's type.
+    /// Reads the payload into the handler's type. Opaque content has none: its type is read from
+    /// `null` (`()` fits), and its bytes are [`Admitted::body`].
     ///
     /// # Errors
     /// `E406_PAYLOAD_TYPE`: the schema admits what the type does not. The text names the place and
     /// what was expected, never the value.
     pub fn read<E: DeserializeOwned>(self) -> Result<Admitted<E>, Refusal> {
-        let value = serde_json::from_slice(self.payload()).map_err(|error| {
+        let enveloped = *self.header.ct == *ENVELOPE_TYPE;
+        let payload = if enveloped { self.payload() } else { b"null" };
+        let value = serde_json::from_slice(payload).map_err(|error| {
             let at = format!("line {}, column {}", error.line(), error.column());
             let detail = format!("the handler's type does not read the payload at {at}");
             Refusal::new(Reason::PayloadType, detail)
@@ -147,7 +151,7 @@ impl<E> Admitted<E> {
         &self.body
     }
 
-    /// The payload's exact bytes within the verified body.
+    /// The payload's exact bytes within the verified body; of opaque content, the body.
     pub fn payload(&self) -> &[u8] {
         self.body.get(self.payload.clone()).unwrap_or_default()
     }

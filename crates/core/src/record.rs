@@ -14,7 +14,8 @@ use crate::unproven::Unproven;
 
 /// Longest record in bytes: tlog-tiles entries have a 16-bit length.
 pub const RECORD_BYTES_MAX: usize = 65_535;
-/// Longest `effects` in bytes that is kept as it is; a longer one becomes a digest.
+/// Longest `effects` in bytes, as a record writes it, that is kept as it is; a longer one becomes a
+/// digest.
 pub const EFFECTS_BYTES_MAX: usize = 16 << 10;
 
 /// What a record is about.
@@ -213,7 +214,9 @@ impl Record {
 
 fn bounded_effects(effects: String) -> String {
     use sha2::{Digest, Sha256};
-    if effects.len() <= EFFECTS_BYTES_MAX {
+    // Escapes count: what a handler says must not make a record that nobody can commit.
+    let written = serde_json::to_vec(&effects).map_or(usize::MAX, |json| json.len());
+    if written <= EFFECTS_BYTES_MAX {
         return effects;
     }
     format!("sha256:{}", hex(&Sha256::digest(effects.as_bytes())))
@@ -250,4 +253,24 @@ impl MessageRecord {
 
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Threat: a handler repeats what a message says, and the record of it cannot be committed.
+    #[test]
+    fn effects_never_make_a_record_too_large() {
+        let decider = Decider { group: "g".into(), service: "svc".into(), build: "test".into() };
+        let encoded = |effects: &str| {
+            let mut record = Record::new(RecordKind::Done, &decider, &[0; 32], Timestamp(0));
+            record.effects = Some(effects.to_owned());
+            Record::decode(&record.encode("w", 1).unwrap()).unwrap().effects.unwrap()
+        };
+        assert_eq!(encoded("one row"), "one row");
+        for long in ["x".repeat(EFFECTS_BYTES_MAX), "\u{1}".repeat(EFFECTS_BYTES_MAX)] {
+            assert!(encoded(&long).starts_with("sha256:"));
+        }
+    }
 }

@@ -68,8 +68,13 @@ pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let offset_min = offset(bytes.get(at..)?)?;
     let days = days_from_civil(year, month, day);
     let of_day = hour * HOUR_MS + (minute - offset_min) * MINUTE_MS + second * SECOND_MS + milli;
-    Some(Timestamp(days * DAY_MS + of_day))
+    let at = days * DAY_MS + of_day;
+    // An offset may lead out of the years that four digits can say.
+    (YEAR_0_MS..YEAR_10000_MS).contains(&at).then_some(Timestamp(at))
 }
+
+const YEAR_0_MS: i64 = -62_167_219_200_000;
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
 fn fraction(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     if bytes.get(at) != Some(&b'.') {
@@ -164,6 +169,8 @@ mod tests {
             "+026-03-05T10:12:33Z",
             "2026-03-05T10:12:33.1234567890Z",
             "1772705553",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
             "2026-03-05T10:12:33+24:00",
         ] {
             assert_eq!(parse_rfc3339(text), None, "{text}");

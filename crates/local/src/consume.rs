@@ -143,6 +143,23 @@ impl Source for LocalSource {
         })
         .await
     }
+
+    async fn pass_over(&mut self, receipts: Vec<(LocalReceipt, Duration)>) -> Result<(), Fault> {
+        if receipts.is_empty() {
+            return Ok(());
+        }
+        self.run(move |receiver| {
+            receiver.settle("pass over", |tx, view| {
+                receipts.iter().try_for_each(|(receipt, delay)| {
+                    let mine =
+                        View { subscription: receipt.subscription, owner: receipt.owner, ..*view };
+                    let delivery = (receipt.offset, receipt.deliveries);
+                    lease::pass_over(tx, &mine, delivery, view.now.saturating_add(millis(*delay)))
+                })
+            })
+        })
+        .await
+    }
 }
 
 impl std::fmt::Debug for LocalSource {

@@ -259,13 +259,19 @@ pub(crate) fn settle(
         .query_row((subscription, offset), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     if let Some((Some(key), true)) = gone {
-        tx.prepare_cached(
-            "UPDATE outstanding SET head = 1, not_before = max(not_before, ?3)
-             WHERE subscription = ?1 AND offset =
-               (SELECT min(offset) FROM outstanding WHERE subscription = ?1 AND key = ?2)",
-        )?
-        .execute((subscription, key, now))?;
+        promote(tx, subscription, &key, now)?;
     }
+    Ok(())
+}
+
+/// What is now the first of a key may come.
+fn promote(tx: &Transaction<'_>, subscription: i64, key: &[u8], now: i64) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "UPDATE outstanding SET head = 1, not_before = max(not_before, ?3)
+         WHERE subscription = ?1 AND offset =
+           (SELECT min(offset) FROM outstanding WHERE subscription = ?1 AND key = ?2)",
+    )?
+    .execute((subscription, key, now))?;
     Ok(())
 }
 
@@ -307,6 +313,36 @@ pub(crate) fn give_back(
         Some(true) => settle(tx, view.subscription, offset, view.now),
         _ => Ok(()),
     }
+}
+
+/// Gives back one delivery of a message, if that delivery is still the owner's, and takes it out
+/// of its key's order for good.
+pub(crate) fn pass_over(
+    tx: &Transaction<'_>,
+    view: &View,
+    (offset, deliveries): (i64, u32),
+    not_before: i64,
+) -> rusqlite::Result<()> {
+    let found: Option<(Option<Vec<u8>>, bool)> = tx
+        .prepare_cached(
+            "SELECT key, head FROM outstanding
+             WHERE subscription = ?1 AND offset = ?2 AND owner = ?3 AND deliveries = ?4
+               AND settled = 0",
+        )?
+        .query_row((view.subscription, offset, view.owner, deliveries), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    if let Some((Some(key), head)) = found {
+        tx.prepare_cached(
+            "UPDATE outstanding SET key = NULL, head = 1 WHERE subscription = ?1 AND offset = ?2",
+        )?
+        .execute((view.subscription, offset))?;
+        if head {
+            promote(tx, view.subscription, &key, view.now)?;
+        }
+    }
+    give_back(tx, view, (offset, deliveries), not_before)
 }
 
 /// Gives up all that an owner has, in every subscription, and forgets the owner.

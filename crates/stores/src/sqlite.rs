@@ -14,6 +14,7 @@ mod claims;
 mod common;
 mod findings;
 mod housekeeping;
+mod identity;
 mod owners;
 mod tables;
 mod write;

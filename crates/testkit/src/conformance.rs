@@ -172,7 +172,8 @@ macro_rules! conformance {
             the_broker_stamps_the_time, an_empty_stream_waits_and_then_wakes);
         $crate::conformance!($fixture, keys:
             a_key_keeps_its_order, a_key_is_with_one_receiver, a_delayed_key_holds_back_its_own,
-            a_delay_inside_a_key_is_kept, a_key_moves_as_a_whole,
+            a_delay_inside_a_key_is_kept,
+            what_is_passed_over_holds_nothing_back, a_key_moves_as_a_whole,
             keyless_messages_are_independent, a_blocked_key_does_not_stop_others,
             returned_and_new_messages_take_turns, a_random_walk_keeps_every_promise);
         $crate::conformance!($fixture, processes:

@@ -207,12 +207,7 @@ pub fn record(data: &[u8]) {
 /// A time that is read is written as the same time.
 pub fn rfc3339(data: &[u8]) {
     let Some(at) = from_utf8(data).ok().and_then(time::parse_rfc3339) else { return };
-    let year = 0..=9999;
-    let written = at.to_string();
-    let named = written.get(..4).and_then(|year| year.parse::<i32>().ok());
-    if written.len() == 24 && named.is_some_and(|named| year.contains(&named)) {
-        assert_eq!(time::parse_rfc3339(&written), Some(Timestamp(at.0)));
-    }
+    assert_eq!(time::parse_rfc3339(&at.to_string()), Some(Timestamp(at.0)));
 }
 
 /// A traceparent may stand in an HTTP header.

@@ -162,7 +162,7 @@ impl<K: Sink> Pump<'_, K> {
         match self.publisher.seal(&draft) {
             Ok(sealed) => Ok(Ok(sealed)),
             Err(PublishError::Refused(refusal)) => Ok(Err(refusal)),
-            Err(PublishError::Fault(fault)) => Err(fault.into()),
+            Err(other) => Err(other.into()),
         }
     }
 

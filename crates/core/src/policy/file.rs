@@ -187,7 +187,10 @@ fn runs_what_it_reads(content_type: &str) -> bool {
 fn tenants(at: &str, list: Option<OneOrMore>) -> Result<Tenants, Misuse> {
     let Some(OneOrMore(list)) = list else { return Ok(Tenants::None) };
     if list.iter().any(|tenant| tenant == "any") {
-        return Ok(Tenants::Any);
+        let alone = list.len() == 1;
+        let fix = "write `tenants: any` alone, or list them all";
+        let mixed = wrong(&format!("{at}.tenants"), "mixes `any` with names", fix);
+        return if alone { Ok(Tenants::Any) } else { Err(mixed) };
     }
     for tenant in &list {
         name(&format!("{at}.tenants"), tenant, is_name)?;

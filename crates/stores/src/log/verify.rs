@@ -4,12 +4,14 @@
 //! What this cannot see: a tail that was cut off together with the newer checkpoints. Only a
 //! checkpoint kept elsewhere shows that, which is what `at_least` is for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use chancery_core::evidence::tile::TILE_WIDTH;
 use chancery_core::evidence::{
     Checkpoint, CheckpointError, Frontier, Hash, Row, Tile, VerifierKey, leaf_hash,
 };
+use chancery_core::record::Record;
 
 use super::read::{entries, hashes, published};
 use super::{Disk, LogError, Storage};
@@ -62,6 +64,16 @@ pub enum Break {
     Record {
         /// The record's index.
         index: u64,
+    },
+    /// A writer numbers its records 1, 2, 3…; between these some were taken away before they were
+    /// sealed.
+    Gap {
+        /// The index of the record before which they are missing.
+        index: u64,
+        /// The process that wrote them.
+        writer: String,
+        /// How many.
+        records: u64,
     },
     /// The records do not lead to the signed root.
     Root,
@@ -130,7 +142,8 @@ pub fn verify<S: Storage>(
     };
     let (size, root) = (checkpoint.size, checkpoint.root);
     report.checkpoint = Some(checkpoint);
-    let mut walk = Walk { storage, size, at_least, frontier: Frontier::new(), report };
+    let (frontier, writers) = (Frontier::new(), BTreeMap::new());
+    let mut walk = Walk { storage, size, at_least, frontier, writers, report };
     walk.check_rolled_back();
     for bundle in (0..).map_while(|n| Tile::at(Row::Entries, n, size)) {
         if !walk.bundle(bundle)? {
@@ -148,6 +161,8 @@ struct Walk<'a, S> {
     size: u64,
     at_least: Option<Checkpoint>,
     frontier: Frontier,
+    /// The last number of each writer.
+    writers: BTreeMap<String, u64>,
     report: Report,
 }
 
@@ -167,6 +182,7 @@ impl<S: Storage> Walk<'_, S> {
         let leaves = match (records, &stored) {
             (Some(records), stored) => {
                 self.report.records += records.len() as u64;
+                self.check_numbers(bundle, &records);
                 let leaves: Vec<_> = records.iter().map(|record| leaf_hash(record)).collect();
                 self.compare_records(bundle, &leaves, stored.as_deref());
                 leaves
@@ -179,6 +195,19 @@ impl<S: Storage> Walk<'_, S> {
             self.append(leaf)?;
         }
         Ok(true)
+    }
+
+    fn check_numbers(&mut self, bundle: Tile, records: &[Vec<u8>]) {
+        let first = bundle.index() * TILE_WIDTH as u64;
+        for (index, record) in (first..).zip(records) {
+            let Some(Record { writer, wseq, .. }) = Record::decode(record) else { continue };
+            let last = self.writers.entry(writer.clone()).or_insert(0);
+            let records = wseq.saturating_sub(last.saturating_add(1));
+            *last = wseq.max(*last);
+            if records > 0 {
+                self.report.add(Break::Gap { index, writer, records });
+            }
+        }
     }
 
     fn compare_records(&mut self, bundle: Tile, leaves: &[Hash], stored: Option<&[Hash]>) {

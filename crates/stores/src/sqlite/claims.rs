@@ -312,6 +312,12 @@ pub(crate) fn failed(
     held_by_another: bool,
 ) -> rusqlite::Result<u32> {
     put(sql, ask, ids, State::Open, !held_by_another)?;
+    // A held message that got this far is to be tried again, whatever it was held for.
+    sql.prepare_cached(
+        "UPDATE chancery_kept SET due = 1
+         WHERE grp = ?1 AND stream = ?2 AND message_id = ?3 AND disposition = 'hold'",
+    )?
+    .execute(params![ask.group, ask.stream, ask.message_id])?;
     sql.prepare_cached(
         "UPDATE chancery_ledger SET attempts = attempts + 1
          WHERE id = ?1 AND content = ?2 AND state NOT IN (?3, ?4) RETURNING attempts",

@@ -18,6 +18,7 @@ use sha2::Sha256;
 use super::claims::State;
 use super::findings::{self, Findings};
 use super::housekeeping;
+use super::identity;
 use super::kept::KeptStore;
 use super::outbox::Outbox;
 use super::tables::{self, Birth};
@@ -53,6 +54,8 @@ pub struct Limits {
     pub stranger_records_max: u64,
     /// Longest time that a message is held, in milliseconds; then it is parked.
     pub hold_ms_max: i64,
+    /// Records that may wait for the sealer; at this many nothing more is done.
+    pub evidence_rows_max: u64,
     /// Largest file, in SQLite's pages (of 4096 bytes unless made otherwise); then as if the disk
     /// were full. `None`: as large as the disk.
     pub pages_max: Option<u32>,
@@ -70,6 +73,7 @@ impl Default for Limits {
             stranger_buckets_max: 16,
             stranger_records_max: 100,
             hold_ms_max: 15 * DAY_MS,
+            evidence_rows_max: 1_000_000,
             pages_max: None,
         }
     }
@@ -116,7 +120,8 @@ impl Database {
     /// Opens the database at `path` with the default limits, and makes what is not there.
     ///
     /// # Errors
-    /// A fault if the file is damaged, is not SQLite, or was written by a newer version.
+    /// A fault if the file is damaged, is not SQLite, was written by a newer version, or is not
+    /// the database that was here before.
     pub fn open(path: impl AsRef<Path>) -> Result<Database, Fault> {
         Database::open_with(path, Limits::default())
     }
@@ -145,6 +150,7 @@ impl Database {
             }
         }
         let (key, store_uuid) = pinned(&sql).map_err(told)?;
+        identity::pin(&path, &store_uuid)?;
         let pool = Mutex::new(vec![pooled(sql, &limits).map_err(told)?]);
         let writer = hex(&random::<8>()?);
         Ok(Database(Arc::new(Shared {

@@ -63,6 +63,17 @@ pub fn backlog(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     connection.query_row(sql, [], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))
 }
 
+/// About how many records are not yet in a full published bundle: those are deleted, and what is
+/// left is dense. Two look-ups, however many there are.
+///
+/// # Errors
+/// SQLite's own.
+pub fn rows(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce((SELECT max(seq) FROM chancery_evidence), 0)
+                    - coalesce((SELECT min(seq) FROM chancery_evidence), 1) + 1";
+    connection.prepare_cached(sql)?.query_row([], |row| Ok(unsigned(row.get(0)?)))
+}
+
 /// The sealer's side of the tables.
 #[derive(Debug)]
 pub struct SqliteEvidence {

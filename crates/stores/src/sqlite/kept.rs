@@ -310,10 +310,7 @@ impl Decided {
 /// Parks what was held longer than `hold_ms_max`. Gives whether there was anything.
 pub(crate) fn expire_holds(write: &mut Write, now: Timestamp) -> rusqlite::Result<bool> {
     let limit_ms = write.shared.limits.hold_ms_max;
-    let refusal = chancery_core::Refusal::new(
-        chancery_core::Reason::HoldExpired,
-        format!("held for more than {limit_ms} ms"),
-    );
+    let refusal = keep::hold_is_over(limit_ms);
     let over: Vec<Decided> = write
         .sql()?
         .prepare_cached(&format!(

@@ -6,7 +6,7 @@ use chancery::ports::Sink;
 use chancery::{PublishError, Publisher};
 use chancery_core::seal::{Content, Draft};
 use chancery_core::text::b64u;
-use chancery_core::{Fault, Timestamp};
+use chancery_core::{Fault, FaultKind, Misuse, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,8 @@ impl Outbox<'_> {
 /// and holds nothing back. A crash in between appends a draft again: readers skip the copy.
 ///
 /// # Errors
-/// A fault of the database or the broker: what was not confirmed still waits.
+/// A fault of the database, the broker, or the publisher's key: what was not confirmed still
+/// waits.
 pub async fn relay<K: Sink>(database: &Database, publisher: &Publisher<K>) -> Result<usize, Fault> {
     let outbox = database.outbox();
     let mut appended = 0;
@@ -117,6 +118,7 @@ pub async fn relay<K: Sink>(database: &Database, publisher: &Publisher<K>) -> Re
                 appended += rows.len();
             }
             Err(PublishError::Fault(fault)) => return Err(fault),
+            Err(PublishError::Misuse(misuse)) => return Err(key_may_not_sign(&misuse)),
             Err(PublishError::Refused(_)) => {
                 appended += one_by_one(outbox, publisher, &rows, &drafts).await?;
             }
@@ -139,12 +141,18 @@ async fn one_by_one<K: Sink>(
                 appended += 1;
             }
             Err(PublishError::Fault(fault)) => return Err(fault),
+            Err(PublishError::Misuse(misuse)) => return Err(key_may_not_sign(&misuse)),
             Err(PublishError::Refused(refusal)) => {
                 outbox.refuse(*row, &refusal.to_string()).await?;
             }
         }
     }
     Ok(appended)
+}
+
+// The drafts wait for a key that may sign; publishing them would only have readers hold them.
+fn key_may_not_sign(misuse: &Misuse) -> Fault {
+    Fault { kind: FaultKind::BundleStale, detail: misuse.to_string() }
 }
 
 /// Gives a draft without an id one that follows from the event and the draft's number in it, so

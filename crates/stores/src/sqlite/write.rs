@@ -165,6 +165,9 @@ impl Write {
         let shared = self.shared.clone();
         let mut numbered = lock(&shared.numbered);
         let mut number = *numbered;
+        if !self.records.is_empty() {
+            self.evidence_has_room()?;
+        }
         for record in &self.records {
             number += 1;
             let bytes = record.encode(&shared.writer, number).map_err(|size| {
@@ -180,6 +183,20 @@ impl Write {
         })?;
         *numbered = number;
         Ok(())
+    }
+
+    // Without a sealer the rows would fill the disk that the effects need.
+    fn evidence_has_room(&self) -> Result<(), CommitError> {
+        let waiting = self.sql().and_then(evidence::rows);
+        let waiting = waiting.map_err(|error| CommitError::Fault(self.shared.told(&error)))?;
+        if waiting < self.shared.limits.evidence_rows_max {
+            return Ok(());
+        }
+        Err(CommitError::Fault(Fault::evidence(format!(
+            "{}: {waiting} records wait to be sealed; run `chancery evidence seal` and see why \
+             nothing seals them",
+            self.shared.path.display()
+        ))))
     }
 }
 

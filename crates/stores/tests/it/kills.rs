@@ -107,6 +107,10 @@ impl Source for WatchedSource {
     async fn give_back(&mut self, receipt: LocalReceipt, delay: Duration) -> Result<(), Fault> {
         self.0.give_back(receipt, delay).await
     }
+
+    async fn pass_over(&mut self, receipts: Vec<(LocalReceipt, Duration)>) -> Result<(), Fault> {
+        self.0.pass_over(receipts).await
+    }
 }
 
 struct WatchedLedger<L>(L, Arc<Fuse>);
@@ -367,7 +371,8 @@ async fn child() {
     }
 }
 
-fn seal_and_verify(dir: &Path, signer: &Signer) {
+/// Seals what is pending in `service.db` and verifies the log in `evidence`.
+pub(crate) fn seal_and_verify(dir: &Path, signer: &Signer) {
     let folder = dir.join("evidence");
     let disk = Disk::new(&folder);
     let pending = SqliteEvidence::open(&dir.join("service.db")).unwrap();
@@ -390,10 +395,10 @@ fn seal_and_verify(dir: &Path, signer: &Signer) {
 }
 
 /// xorshift64*: seeds are printed, so a failure can be played again.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

@@ -4,6 +4,7 @@
 mod world;
 
 mod broken;
+mod consumed;
 mod interleaved;
 mod ladder;
 mod leased;

@@ -4,8 +4,11 @@
 use std::fs;
 use std::path::Path;
 
+use chancery_core::Timestamp;
 use chancery_core::evidence::{ProofBundle, Row, Signer, Tile};
+use chancery_core::record::{Decider, Record, RecordKind};
 use chancery_stores::log::{Break, Fault, LogReader, Report, verify_dir};
+use chancery_stores::sqlite::evidence::insert_record;
 
 use crate::log_world::{NAME, OnDisk, assert_sound, copy_folder, files, record, signer};
 
@@ -29,6 +32,21 @@ fn every_earlier_checkpoint_is_a_prefix() {
         assert!(report.is_sound(), "{end}: {report:?}");
     }
     assert_sound(&world.disk(), *ends.last().unwrap(), &notes);
+}
+
+// Whoever can write the database can take a record away before it is sealed.
+#[test]
+fn a_record_taken_away_before_it_was_sealed_leaves_a_gap() {
+    let world = OnDisk::new();
+    let decider = Decider { group: "g".into(), service: "svc".into(), build: "test".into() };
+    let record = Record::new(RecordKind::Done, &decider, &[0; 32], Timestamp(0));
+    for (writer, wseq) in [("a", 1), ("b", 1), ("a", 2), ("a", 5), ("b", 2), ("a", 6), ("c", 2)] {
+        insert_record(world.database().connection(), &record.encode(writer, wseq).unwrap())
+            .unwrap();
+    }
+    world.seal().unwrap();
+    let gap = |index, writer: &str, records| Break::Gap { index, writer: writer.into(), records };
+    assert_eq!(report(&world.log(), None).breaks, [gap(3, "a", 2), gap(6, "c", 1)]);
 }
 
 #[test]

@@ -19,3 +19,6 @@ mod log_restore;
 mod log_tamper;
 mod log_together;
 mod log_world;
+mod publishing;
+mod rollout;
+mod vectors;

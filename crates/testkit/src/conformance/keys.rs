@@ -79,6 +79,37 @@ pub async fn a_delay_inside_a_key_is_kept<F: Fixture>() {
     assert_eq!(finish(&mut source, 2).await, ["2", "3"]);
 }
 
+/// What is left with the broker for good, more of it than a batch has room for, must not stop the
+/// key that a stranger chose for it; it comes again all the same.
+pub async fn what_is_passed_over_holds_nothing_back<F: Fixture>() {
+    let place = F::fresh();
+    let mut flood = vec![(Some("k"), "stranger"); 5];
+    flood.extend([(Some("k"), "1"), (Some("k"), "2")]);
+    append::<F>(&place.name, &flood).await;
+    let mut source = F::source(&place.name, STREAM, "g").await;
+    let (mut left, mut done) = (0, Vec::new());
+    while done.len() < 2 {
+        let batch = source.receive(2, PATIENCE).await.unwrap();
+        assert!(!batch.is_empty(), "nothing came after {left} passed over and {done:?} done");
+        let (mut over, mut settled) = (Vec::new(), Vec::new());
+        for (delivery, receipt) in batch {
+            match body(&delivery) {
+                body if body == "stranger" => over.push((receipt, SILENCE * 4)),
+                body => {
+                    done.push(body);
+                    settled.push(receipt);
+                }
+            }
+        }
+        left += over.len();
+        source.acknowledge(settled).await.unwrap();
+        source.pass_over(over).await.unwrap();
+    }
+    assert_eq!(done, ["1", "2"]);
+    assert_eq!(finish(&mut source, 5).await, ["stranger"; 5]);
+    silent(&mut source).await;
+}
+
 /// A key moves to another receiver only when the first has let go of all of it.
 pub async fn a_key_moves_as_a_whole<F: Fixture>() {
     let place = F::fresh();

@@ -182,6 +182,11 @@ fn told(found: &Break) -> String {
         Break::Checkpoint(error) => format!("checkpoint: {error}"),
         Break::Tile { tile, fault } => format!("{tile}: {}", format!("{fault:?}").to_lowercase()),
         Break::Record { index } => format!("record {index} is not the one that was sealed"),
+        Break::Gap { index, writer, records } => format!(
+            "{records} records of writer {} are missing before record {index}: taken away before \
+             they were sealed",
+            crate::out::plain(writer)
+        ),
         Break::Root => "the records do not lead to the signed root".to_owned(),
         Break::RolledBack { expected } => {
             format!("ends before {expected} records: its tail was cut off")

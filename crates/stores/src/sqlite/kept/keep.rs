@@ -4,8 +4,8 @@
 use chancery::ports::{Kept, KeptMessage, Stored};
 use chancery_core::header::HEADER;
 use chancery_core::keys::message_id;
-use chancery_core::record::Record;
-use chancery_core::{AppendTime, Delivery, Disposition, Reason};
+use chancery_core::record::{Record, RecordKind};
+use chancery_core::{AppendTime, Delivery, Disposition, Reason, Refusal, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -27,12 +27,26 @@ pub(crate) fn keep(
     let sql = write.sql()?;
     if let (Some(ask), Disposition::Skip) = (kept.ask, kept.refusal.reason.disposition()) {
         forget(sql, kept.group, &kept.delivery.stream, &ask.message_id)?;
-        write.record(record);
+        if !ask.standing.is_signed() {
+            forget_unproven(sql, kept)?;
+        }
+        let replay = kept.refusal.reason == Reason::Replay;
+        if !replay || quota::has_own_record(sql, kept, &record, limits.stranger_records_max)? {
+            write.record(record);
+        }
         return Ok(Stored::Kept);
     }
     let bucket = Bucket::of(kept, &shared);
-    let this = This::of(kept);
+    let mut this = This::of(kept);
     let existing = this.find(sql)?;
+    // Judged again and still to be held, after it was held for too long.
+    let over = this.would_hold_again(existing.as_ref(), limits.hold_ms_max);
+    let over = over.then(|| hold_is_over(limits.hold_ms_max));
+    let kept = &Kept { refusal: over.as_ref().unwrap_or(kept.refusal), ..*kept };
+    this.kept = kept;
+    if let Some(refusal) = &over {
+        record = Record { kind: RecordKind::Park, ..record }.because(refusal);
+    }
     let room = match &existing {
         Some(_) => None,
         None => bucket.room(sql, this.message.len() as u64, limits.stranger_buckets_max)?,
@@ -47,17 +61,24 @@ pub(crate) fn keep(
         record.attempts = claims::set_aside(sql, ask, ids, state, held_by_another)?;
     }
     let ids = ids.map(|(_, ids)| ids);
-    match (existing, room) {
-        (Some(existing), _) => this.update(sql, &existing, ids.as_ref(), &record)?,
+    match (&existing, room) {
+        (Some(existing), _) => this.update(sql, existing, ids.as_ref(), &record)?,
         (None, Some(bucket)) => this.insert(sql, &bucket, ids.as_ref(), &record)?,
         (None, None) => {}
     }
-    let own = !bucket.is_strangers()
+    // Anyone can append one message again and again; the evidence must not grow with it.
+    let copy = existing.is_some_and(|existing| existing.position != kept.delivery.position);
+    let own = !(copy || bucket.is_strangers())
         || quota::has_own_record(sql, kept, &record, limits.stranger_records_max)?;
     if own {
         write.record(record);
     }
     Ok(Stored::Kept)
+}
+
+/// Why a message is held no longer.
+pub(crate) fn hold_is_over(hold_ms_max: i64) -> Refusal {
+    Refusal::new(Reason::HoldExpired, format!("held for more than {hold_ms_max} ms"))
 }
 
 /// The message that is being kept.
@@ -74,6 +95,9 @@ struct Existing {
     row: i64,
     position: String,
     digest: [u8; 32],
+    /// Whether it got as far as a claim.
+    claimed: bool,
+    since: Timestamp,
 }
 
 impl<'k> This<'k> {
@@ -92,12 +116,18 @@ impl<'k> This<'k> {
     fn find(&self, sql: &Connection) -> rusqlite::Result<Option<Existing>> {
         let Kept { group, delivery, .. } = self.kept;
         let read = |row: &rusqlite::Row<'_>| {
-            Ok(Existing { row: row.get(0)?, position: row.get(1)?, digest: row.get(2)? })
+            Ok(Existing {
+                row: row.get(0)?,
+                position: row.get(1)?,
+                digest: row.get(2)?,
+                claimed: row.get(3)?,
+                since: Timestamp(row.get(4)?),
+            })
         };
         if let Some(id) = self.message_id.filter(|_| self.verified) {
             let by_id = sql
                 .prepare_cached(
-                    "SELECT row, position, digest FROM chancery_kept
+                    "SELECT row, position, digest, ledger IS NOT NULL, since FROM chancery_kept
                      WHERE grp = ?1 AND stream = ?2 AND message_id = ?3 AND verified = 1",
                 )?
                 .query_row(params![group, delivery.stream, id], read)
@@ -107,15 +137,21 @@ impl<'k> This<'k> {
             }
         }
         sql.prepare_cached(
-            "SELECT row, position, digest FROM chancery_kept
+            "SELECT row, position, digest, ledger IS NOT NULL, since FROM chancery_kept
              WHERE grp = ?1 AND stream = ?2 AND digest = ?3",
         )?
         .query_row(params![group, delivery.stream, self.digest], read)
         .optional()
     }
 
-    // Its bytes, place and first append time stay. A copy from another place says nothing about
-    // the kept one that was not proven under a claim, and its own lateness says nothing at all.
+    fn would_hold_again(&self, existing: Option<&Existing>, hold_ms_max: i64) -> bool {
+        let holds = self.kept.refusal.reason.disposition() == Disposition::Hold;
+        holds && existing.is_some_and(|existing| self.kept.now - existing.since > hold_ms_max)
+    }
+
+    // Its bytes, place and first append time stay, once they have borne a claim. A copy from
+    // another place says nothing about the kept one that was not proven under a claim, and its own
+    // lateness says nothing at all.
     fn update(
         &self,
         sql: &Connection,
@@ -136,6 +172,9 @@ impl<'k> This<'k> {
         let same_place = existing.position == delivery.position;
         if !same_place && (ask.is_none() || refusal.reason == Reason::LatePublish) {
             return Ok(());
+        }
+        if !same_place && !existing.claimed {
+            self.replace(sql, existing)?;
         }
         sql.prepare_cached(
             "UPDATE chancery_kept SET disposition = ?2, reason = ?3, detail = ?4, updated = ?5,
@@ -166,6 +205,27 @@ impl<'k> This<'k> {
         Ok(())
     }
 
+    // Anyone can append the signed bytes again under a wrong record key or too late. Such a copy,
+    // kept first, must not stand for the one that the claim was made with. (The room that it takes
+    // stays as it was counted.)
+    fn replace(&self, sql: &Connection, existing: &Existing) -> rusqlite::Result<()> {
+        let delivery = self.kept.delivery;
+        sql.prepare_cached(
+            "UPDATE chancery_kept
+             SET digest = ?2, position = ?3, appended = ?4, clock = ?5, message = ?6
+             WHERE row = ?1",
+        )?
+        .execute(params![
+            existing.row,
+            self.digest,
+            delivery.position,
+            delivery.appended.at().map(|at| at.0),
+            clock(delivery.appended),
+            self.message,
+        ])?;
+        Ok(())
+    }
+
     fn insert(
         &self,
         sql: &Connection,
@@ -175,11 +235,6 @@ impl<'k> This<'k> {
     ) -> rusqlite::Result<()> {
         let Kept { group, delivery, refusal, ask, snapshot, now } = self.kept;
         let proven = ask.filter(|ask| ask.standing.is_signed());
-        let clock = match delivery.appended {
-            AppendTime::Broker(_) => "broker",
-            AppendTime::Bounded(_) => "bounded",
-            AppendTime::Unknown => "none",
-        };
         sql.prepare_cached(
             "INSERT INTO chancery_kept (grp, stream, digest, message_id, verified, disposition,
                  reason, detail, ledger, content, producer, tenant, okey, version, position,
@@ -205,7 +260,7 @@ impl<'k> This<'k> {
             ask.and_then(|ask| ask.version),
             delivery.position,
             delivery.appended.at().map(|at| at.0),
-            clock,
+            clock(delivery.appended),
             now.0,
             *snapshot,
             record.service,
@@ -228,6 +283,14 @@ impl<'k> This<'k> {
     }
 }
 
+fn clock(appended: AppendTime) -> &'static str {
+    match appended {
+        AppendTime::Broker(_) => "broker",
+        AppendTime::Bounded(_) => "bounded",
+        AppendTime::Unknown => "none",
+    }
+}
+
 /// The id of a message by its header, which nobody may have verified.
 fn claimed_id(delivery: &Delivery) -> Option<[u8; 32]> {
     let header = delivery.fields.iter().find(|field| field.name == HEADER)?;
@@ -247,6 +310,16 @@ pub(crate) fn forget(
          AND disposition IN ('hold', 'park')",
     )?
     .execute(params![group, stream, message_id])?;
+    Ok(())
+}
+
+/// What nobody signed is known by its bytes alone: a copy of it that ran is held no longer.
+fn forget_unproven(sql: &Connection, kept: &Kept<'_>) -> rusqlite::Result<()> {
+    sql.prepare_cached(
+        "DELETE FROM chancery_kept WHERE grp = ?1 AND stream = ?2 AND digest = ?3
+         AND verified = 0 AND disposition IN ('hold', 'park')",
+    )?
+    .execute(params![kept.group, kept.delivery.stream, codec::digest(kept.delivery)])?;
     Ok(())
 }
 

@@ -54,7 +54,13 @@ impl Bucket {
             return Bucket { name, strangers: None, shared: name, rows_max, bytes_max };
         }
         if is_verified(kept) && kept.refusal.reason != Reason::WrongDestination {
-            let name = hash("quota/key", [group, stream, kid]);
+            // Whoever has kept old messages can send them all again; that must not fill the bucket
+            // of what is held for a newer policy.
+            let of = match kept.refusal.reason.step() {
+                Step::Freshness => "quota/key/times",
+                _ => "quota/key",
+            };
+            let name = hash(of, [group, stream, kid]);
             return Bucket { name, strangers: None, shared: name, rows_max, bytes_max };
         }
         Bucket {

@@ -136,3 +136,35 @@ async fn a_record_that_is_too_large_commits_nothing() {
     assert_eq!(ledger.note(record).await.unwrap_err().kind, FaultKind::Evidence);
     assert_eq!(world.records().len(), 1);
 }
+
+/// Without this an attacker who deletes the ledger has replayed everything that the broker keeps.
+#[tokio::test]
+async fn an_empty_database_in_place_of_the_old_one_is_refused() {
+    let world = World::new();
+    let ledger = Transactional::new(&world.open()).unwrap();
+    assert_eq!(run(&ledger, &OK, &order(1)).await, Ok(DONE));
+    drop(ledger);
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", world.path().display()));
+    }
+    let fault = Database::open(world.path()).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::StoreReset);
+    assert!(fault.detail.contains("billing.db.id"), "{}", fault.detail);
+}
+
+/// Effects without a trace: a sealer that is gone must stop them before the disk is full.
+#[tokio::test]
+async fn too_many_records_without_a_sealer_stop_the_effects_and_lose_nothing() {
+    let world = World::new();
+    let limits = Limits { evidence_rows_max: 5, ..Limits::default() };
+    let ledger = Transactional::new(&world.open_with(limits)).unwrap();
+    for number in 1..=5 {
+        assert_eq!(run(&ledger, &OK, &order(number)).await, Ok(DONE));
+    }
+    let fault = run(&ledger, &OK, &order(6)).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Evidence);
+    assert!(fault.detail.contains("evidence seal"), "{}", fault.detail);
+    assert_eq!(world.effects(), 5);
+    let roomy = Transactional::new(&world.open()).unwrap();
+    assert_eq!(run(&roomy, &OK, &order(6)).await, Ok(DONE));
+}

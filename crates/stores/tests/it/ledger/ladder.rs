@@ -343,6 +343,10 @@ impl chancery::Source for Untouched {
         panic!("acknowledged")
     }
 
+    async fn pass_over(&mut self, _: Vec<((), Duration)>) -> Result<(), Fault> {
+        panic!("passed over")
+    }
+
     async fn give_back(&mut self, (): (), _: Duration) -> Result<(), Fault> {
         panic!("gave back")
     }
@@ -376,4 +380,22 @@ impl chancery::Clock for Still {
     fn now(&self) -> Timestamp {
         NOW
     }
+}
+
+/// Threat: a held message that ran meanwhile is judged again for ever, a record each time.
+#[tokio::test]
+async fn a_held_message_that_ran_unproven_is_held_no_longer() {
+    let world = World::new();
+    let ledger = Transactional::new(&world.open()).unwrap();
+    let held = by_a_stranger(&order(1));
+    let settle = run(&ledger, &Effect(Outcome::Done), &held).await.unwrap();
+    assert_eq!(settle, refused(Reason::UnknownKey));
+    let by = below("observe");
+    for expected in [DONE, refused(Reason::Duplicate)] {
+        let again = ledger.to_judge_again(GROUP, ORDERS, &[0; 32], i64::MIN, 9).await.unwrap();
+        let settle = observe(&ledger, Outcome::Done, &again[0].delivery, &by).await;
+        assert_eq!(settle.unwrap(), expected);
+    }
+    assert!(ledger.to_judge_again(GROUP, ORDERS, &[0; 32], i64::MIN, 9).await.unwrap().is_empty());
+    assert_eq!(world.effects(), 1);
 }

@@ -194,6 +194,28 @@ async fn a_forged_copy_does_not_get_at_the_parked_message() {
     assert_eq!((left.len(), &*left[0].reason), (1, "E210_BODY_DIGEST"));
 }
 
+// A copy under a wrong record key that is kept first must not be what is kept of the message: it
+// could never run.
+#[tokio::test]
+async fn a_forged_copy_that_came_first_does_not_stand_for_the_message() {
+    let world = World::new();
+    let database = world.open();
+    let ledger = Transactional::new(&database).unwrap();
+    let delivery = moved("a", 2);
+    let mut forged = delivery.clone();
+    forged.key = Some("b".into());
+    forged.position = "orders.moved/forged".into();
+    assert_eq!(run(&ledger, &OK, &forged).await, refused(Reason::KeyMismatch));
+    assert_eq!(run(&ledger, &OK, &delivery).await, refused(Reason::Gap));
+    let kept = database.kept().list(&KeptFilter::default()).unwrap();
+    assert_eq!((kept.len(), &*kept[0].reason), (1, "E511_GAP"));
+    assert_eq!(database.kept().show(kept[0].row).unwrap().unwrap().1, delivery);
+    assert_eq!(run(&ledger, &OK, &moved("a", 1)).await, Ok(DONE));
+    assert_eq!(judge_again(&ledger, MOVES, &snapshot(2)).await, 1);
+    assert_eq!(world.count("SELECT count(*) FROM chancery_kept"), 0);
+    assert_eq!(world.count("SELECT count(*) FROM chancery_quota"), 0);
+}
+
 #[tokio::test]
 async fn a_message_parked_here_is_not_touched_by_its_copy_on_another_stream() {
     let world = World::new();
@@ -354,6 +376,29 @@ async fn a_flood_of_strangers_stops_no_honest_message() {
 
 // What was signed for another stream is authentic and still nobody's business here: whoever replays
 // it must not fill its producer's room. Nor does it help to send few and large ones.
+// Whoever can append can repeat one signed message for ever: the evidence must not grow with it.
+#[tokio::test]
+async fn a_flood_of_copies_is_summed_up() {
+    let world = World::new();
+    let database = world.open_with(Limits { stranger_records_max: 3, ..Limits::default() });
+    let ledger = Transactional::new(&database).unwrap();
+    let (done, parked) = (order(1), order(2));
+    run(&ledger, &OK, &done).await.unwrap();
+    run(&ledger, &Effect(Outcome::Park("no".into())), &parked).await.unwrap();
+    for number in 0..20 {
+        for message in [&done, &parked] {
+            let mut copy = message.clone();
+            copy.position = format!("orders.created/copy-{number}");
+            copy.appended = AppendTime::Broker(NOW + DAY_MS);
+            run(&ledger, &Effect(Outcome::Park("no".into())), &copy).await.unwrap();
+        }
+    }
+    assert_eq!(world.records().len(), 2 + 2 * 3);
+    assert_eq!(database.housekeep(NOW + MINUTE_MS), Ok(true));
+    let sums = world.records().into_iter().filter(|record| record.kind == RecordKind::Sum);
+    assert_eq!(sums.map(|sum| sum.count).collect::<Vec<_>>(), [Some(17); 2]);
+}
+
 #[tokio::test]
 async fn misdirected_and_large_messages_have_little_room() {
     let world = World::new();
