@@ -2,18 +2,21 @@
 //! Runs the path for one group of one stream, until told to stop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chancery_core::policy::Rung;
 use chancery_core::record::{Decider, Record, RecordKind};
-use chancery_core::{Fault, Misuse, Reader, Snapshot};
+use chancery_core::{Delivery, Fault, Misuse, Reader, Snapshot, Timestamp};
 use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
-use crate::handler::Handler;
+use crate::handler::{Handler, Observer};
 use crate::ports::{Ledger, Source, Unit};
-use crate::receive::{Receiver, Settle, Settled, backoff, receive};
+use crate::receive::{Receiver, Settle, Settled, backoff, receive, receive_unproven};
 use crate::signals::Signals;
 use crate::snapshots::Snapshots;
 
@@ -61,6 +64,38 @@ pub struct Summary {
     /// Messages that were set aside or skipped.
     pub refused: u64,
 }
+
+/// Why a consumer ended before it was told to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConsumeError {
+    /// Ours failed; no message is lost.
+    Fault(Fault),
+    /// The stream's rung is another entry point's.
+    Misuse(Misuse),
+}
+
+impl From<Fault> for ConsumeError {
+    fn from(fault: Fault) -> ConsumeError {
+        ConsumeError::Fault(fault)
+    }
+}
+
+impl From<Misuse> for ConsumeError {
+    fn from(misuse: Misuse) -> ConsumeError {
+        ConsumeError::Misuse(misuse)
+    }
+}
+
+impl fmt::Display for ConsumeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConsumeError::Fault(fault) => fault.fmt(f),
+            ConsumeError::Misuse(misuse) => misuse.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConsumeError {}
 
 /// One group's consumer of one stream.
 pub struct Consumer<S, L> {
@@ -121,16 +156,42 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
     /// hand is finished first; others go back to the broker.
     ///
     /// # Errors
-    /// A fault is ours; no message is lost by it.
+    /// A fault is ours; no message is lost by it. Misuse if the stream is below `enforce`, before
+    /// the first message, or once the policy has changed so.
     pub async fn run<E, H>(
         &mut self,
         handler: &H,
         stop: impl Future<Output = ()> + Send,
-    ) -> Result<Summary, Fault>
+    ) -> Result<Summary, ConsumeError>
     where
         E: DeserializeOwned + Send + Sync,
         H: Handler<E, <L::Unit as Unit>::Lent>,
     {
+        self.enter(&ToHandler(handler, PhantomData), stop).await
+    }
+
+    /// Has the messages of a stream below `enforce` observed, until `stop` is ready, the settings
+    /// say so, or a fault.
+    ///
+    /// # Errors
+    /// A fault is ours; no message is lost by it. Misuse if the stream is enforced, before the
+    /// first message, or once the policy has changed so.
+    pub async fn run_unproven<H>(
+        &mut self,
+        observer: &H,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Summary, ConsumeError>
+    where
+        H: Observer<<L::Unit as Unit>::Lent>,
+    {
+        self.enter(&ToObserver(observer), stop).await
+    }
+
+    async fn enter<N: Entry<L>>(
+        &mut self,
+        entry: &N,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<Summary, ConsumeError> {
         tokio::pin!(stop);
         let decider = Decider {
             group: self.reader.group.clone(),
@@ -140,13 +201,14 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         let mut run = Run::default();
         loop {
             let snapshot = self.usable_snapshot().await?;
+            self.on_its_rung(&snapshot, N::PROVEN, run.judged.is_some())?;
             // At each start all held messages are judged once more: the software may be newer.
             let known = run.judged.map_or([0; 32], |_| snapshot.digest);
             if run.judged != Some(snapshot.digest) {
                 self.note_snapshot(&decider, &snapshot).await?;
                 run.judged = Some(snapshot.digest);
             }
-            self.judge_again::<E, H>(handler, &decider, &snapshot, known, &mut run).await?;
+            self.judge_again(entry, &decider, &snapshot, known, &mut run).await?;
             if self.finished(&run) {
                 return Ok(run.summary);
             }
@@ -157,24 +219,20 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
             };
             run.idle =
                 if batch.is_empty() { run.idle + self.settings.poll } else { Duration::ZERO };
-            self.handle_batch::<E, H>(handler, &decider, &snapshot, batch, &mut run).await?;
+            self.handle_batch(entry, &decider, &snapshot, batch, &mut run).await?;
         }
     }
 
     /// Handles a batch. Outcomes are durable one by one; the broker is told of all of them at the
     /// end, also when a fault ends the batch: what it was not told comes again and is skipped.
-    async fn handle_batch<E, H>(
+    async fn handle_batch<N: Entry<L>>(
         &mut self,
-        handler: &H,
+        entry: &N,
         decider: &Decider,
         snapshot: &Snapshot,
-        batch: Vec<(chancery_core::Delivery, S::Receipt)>,
+        batch: Vec<(Delivery, S::Receipt)>,
         run: &mut Run,
-    ) -> Result<(), Fault>
-    where
-        E: DeserializeOwned + Send + Sync,
-        H: Handler<E, <L::Unit as Unit>::Lent>,
-    {
+    ) -> Result<(), Fault> {
         // Once a message of a key goes back, the later ones of that key go back with it.
         let mut waiting = BTreeSet::new();
         let mut settled = Vec::new();
@@ -187,8 +245,8 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                 returned.push((receipt, Duration::ZERO));
                 continue;
             }
-            let with = self.receiver(handler, decider);
-            match receive::<E, L, H>(&delivery, snapshot, &with, self.clock.now()).await {
+            let with = self.receiver(entry, decider);
+            match N::receive(&delivery, snapshot, &with, self.clock.now()).await {
                 Ok(Settle::Acknowledge(outcome)) => {
                     run.count(outcome);
                     settled.push(receipt);
@@ -217,18 +275,14 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
 
     /// Judges kept messages again: those that were not judged against the snapshot `known`, those whose turn has come,
     /// those that an operator released.
-    async fn judge_again<E, H>(
+    async fn judge_again<N: Entry<L>>(
         &mut self,
-        handler: &H,
+        entry: &N,
         decider: &Decider,
         snapshot: &Snapshot,
         mut known: [u8; 32],
         run: &mut Run,
-    ) -> Result<(), Fault>
-    where
-        E: DeserializeOwned + Send + Sync,
-        H: Handler<E, <L::Unit as Unit>::Lent>,
-    {
+    ) -> Result<(), Fault> {
         run.waiting.retain(|_, until| *until > Instant::now());
         let (mut after, mut ran) = (i64::MIN, false);
         while !run.done_enough(&self.settings) {
@@ -247,9 +301,9 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                 if run.done_enough(&self.settings) || run.waiting.contains_key(&kept.row) {
                     continue;
                 }
-                let with = self.receiver(handler, decider);
+                let with = self.receiver(entry, decider);
                 let now = self.clock.now();
-                match receive::<E, L, H>(&kept.delivery, snapshot, &with, now).await? {
+                match N::receive(&kept.delivery, snapshot, &with, now).await? {
                     Settle::Acknowledge(Settled::Done) => {
                         run.count(Settled::Done);
                         ran = true;
@@ -276,6 +330,24 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         }
     }
 
+    /// Whether the stream is still on a rung of this entry; one that is gone refuses each message.
+    fn on_its_rung(&self, snapshot: &Snapshot, proven: bool, running: bool) -> Result<(), Misuse> {
+        let Some(rules) = snapshot.policy.streams.get(&self.stream) else { return Ok(()) };
+        if (rules.rung == Rung::Enforce) == proven {
+            return Ok(());
+        }
+        let entry = if proven { "`run_unproven`" } else { "`run`" };
+        let (what, fix) = match running {
+            true => ("its rung has changed while this consumer ran", "start the consumer again"),
+            false => ("is the rung of the other entry point", "consume the stream"),
+        };
+        Err(Misuse::new(
+            format!("`{}`: {what}", rules.rung.word()),
+            format!("policy.yaml, streams.{}.rung", self.stream),
+            format!("{fix} by {entry}"),
+        ))
+    }
+
     async fn usable_snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
         let snapshot = self.snapshots.current();
         let highest = self.ledger.raise_bundle_version(snapshot.bundle_version).await?;
@@ -297,6 +369,56 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
     fn finished(&self, run: &Run) -> bool {
         let idle = self.settings.idle_exit.is_some_and(|limit| run.idle >= limit);
         idle || run.done_enough(&self.settings)
+    }
+}
+
+/// The way from a message to the user's code: under `enforce`, or below it.
+trait Entry<L: Ledger>: Sync + Sized {
+    /// Whether it gives only what is proven.
+    const PROVEN: bool;
+
+    fn receive(
+        delivery: &Delivery,
+        snapshot: &Snapshot,
+        with: &Receiver<'_, L, Self>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Settle, Fault>> + Send;
+}
+
+struct ToHandler<'h, E, H>(&'h H, PhantomData<fn() -> E>);
+
+impl<E, H, L: Ledger> Entry<L> for ToHandler<'_, E, H>
+where
+    E: DeserializeOwned + Send + Sync,
+    H: Handler<E, <L::Unit as Unit>::Lent>,
+{
+    const PROVEN: bool = true;
+
+    async fn receive(
+        delivery: &Delivery,
+        snapshot: &Snapshot,
+        with: &Receiver<'_, L, Self>,
+        now: Timestamp,
+    ) -> Result<Settle, Fault> {
+        receive::<E, L, H>(delivery, snapshot, &with.with_handler(with.handler.0), now).await
+    }
+}
+
+struct ToObserver<'h, H>(&'h H);
+
+impl<H, L: Ledger> Entry<L> for ToObserver<'_, H>
+where
+    H: Observer<<L::Unit as Unit>::Lent>,
+{
+    const PROVEN: bool = false;
+
+    async fn receive(
+        delivery: &Delivery,
+        snapshot: &Snapshot,
+        with: &Receiver<'_, L, Self>,
+        now: Timestamp,
+    ) -> Result<Settle, Fault> {
+        receive_unproven(delivery, snapshot, &with.with_handler(with.handler.0), now).await
     }
 }
 

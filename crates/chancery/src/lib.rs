@@ -14,10 +14,12 @@ pub mod signals;
 pub mod clock;
 
 pub use chancery_core as core;
-pub use chancery_core::{Admitted, Delivery, Fault, Misuse, Reason, Refusal, Snapshot, Timestamp};
+pub use chancery_core::{
+    Admitted, Delivery, Fault, Misuse, Reason, Refusal, Snapshot, Timestamp, Unproven,
+};
 pub use clock::{Clock, SystemClock};
-pub use consumer::{Consumer, Settings, Summary};
-pub use handler::{Handler, Outcome};
+pub use consumer::{ConsumeError, Consumer, Settings, Summary};
+pub use handler::{Handler, Observer, Outcome};
 pub use ports::{Begun, Kept, Known, Ledger, Sink, Source, Unit};
 pub use publisher::{Event, PublishError, Published, Publisher};
 pub use signals::Signals;

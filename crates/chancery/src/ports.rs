@@ -81,6 +81,11 @@ pub trait Ledger: Send + Sync + 'static {
     type Unit: Unit;
 
     /// Claims an event, or says what is known of it. A claim whose owner has died is over.
+    ///
+    /// Whoever is [`Signed`](chancery_core::claim::Standing::Signed) or better is remembered for
+    /// good, per group, stream and producer, by the commit that ends the claim; the state of a
+    /// unit for what is only claimed says whether its producer is (`latched`). Only a sound
+    /// message moves its key's head or holds later ones of its key back.
     fn begin(
         &self,
         ask: &ClaimRequest,

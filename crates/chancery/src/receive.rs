@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The path of one message, from the broker's hands to an outcome that is on record.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use chancery_core::claim::ClaimRequest;
-use chancery_core::order::order;
+use chancery_core::order::{order, order_unproven};
 use chancery_core::record::{Decider, Record, RecordKind};
+use chancery_core::screen::assess;
 use chancery_core::{
     Admitted, Delivery, Disposition, Fault, Reader, Reason, Refusal, Snapshot, Timestamp, screen,
 };
 use serde::de::DeserializeOwned;
 
-use crate::handler::{Handler, Outcome};
+use crate::handler::{Handler, Observer, Outcome};
 use crate::ports::{Begun, Kept, Known, Ledger, Stored, Unit};
 use crate::signals::Signals;
 
@@ -32,6 +34,21 @@ pub struct Receiver<'c, L, H> {
     pub attempts_max: u32,
     /// Longest time a handler may take.
     pub handler_timeout: Duration,
+}
+
+impl<'c, L, H> Receiver<'c, L, H> {
+    /// The same, with other code of the user's.
+    pub(crate) fn with_handler<G>(&self, handler: &'c G) -> Receiver<'c, L, G> {
+        Receiver {
+            ledger: self.ledger,
+            handler,
+            reader: self.reader,
+            decider: self.decider,
+            signals: self.signals,
+            attempts_max: self.attempts_max,
+            handler_timeout: self.handler_timeout,
+        }
+    }
 }
 
 /// What the caller does with the broker's copy.
@@ -87,29 +104,59 @@ where
             return tail.refuse(refusal, Some(&ask)).await;
         }
     };
-    let outcome = run(with, &admitted, unit.lend()).await;
-    match outcome {
-        Outcome::Done => tail.done(unit, None).await,
-        Outcome::DoneWith(effects) => tail.done(unit, Some(effects)).await,
-        Outcome::Retry(why) => {
+    let outcome = run(with.handler_timeout, with.handler.handle(&admitted, unit.lend())).await;
+    tail.end(outcome, unit, &ask, tail.record(RecordKind::Done)).await
+}
+
+/// Judges one message of a stream below `enforce`, and has it observed: the same path, on which
+/// what breaks a laddered rule goes on and is counted.
+///
+/// # Errors
+/// A fault is ours: the message stays with the broker, nothing has run.
+pub async fn receive_unproven<L, H>(
+    delivery: &Delivery,
+    snapshot: &Snapshot,
+    with: &Receiver<'_, L, H>,
+    now: Timestamp,
+) -> Result<Settle, Fault>
+where
+    L: Ledger,
+    H: Observer<<L::Unit as Unit>::Lent>,
+{
+    let tail = Tail { delivery, snapshot, with, now };
+    let assessed = match assess(delivery, snapshot, with.reader, now) {
+        Ok(assessed) => assessed,
+        Err(refusal) => return tail.refuse(refusal, None).await,
+    };
+    let ask = assessed.claim(snapshot.policy.times.horizon_ms(), now);
+    let mut unit = match with.ledger.begin(&ask, now).await? {
+        Begun::Run(unit) => unit,
+        Begun::Known(known) => return tail.known(known, &ask).await,
+    };
+    let (event, findings) = match order_unproven(assessed, unit.key_state()) {
+        Ok(judged) => judged,
+        Err(refusal) => {
             drop(unit);
-            tail.failed(&why, &ask).await
+            // What proves nothing has nothing in the ledger to set aside.
+            let proven = Some(&ask).filter(|ask| ask.standing.is_signed());
+            return tail.refuse(refusal, proven).await;
         }
-        Outcome::Park(why) => {
-            drop(unit);
-            tail.refuse(Refusal::new(Reason::HandlerRefused, why), Some(&ask)).await
+    };
+    let record = tail.record(RecordKind::Done).below_enforce(&event, &findings);
+    let outcome = run(with.handler_timeout, with.handler.observe(&event, unit.lend())).await;
+    let settle = tail.end(outcome, unit, &ask, record).await?;
+    if settle == Settle::Acknowledge(Settled::Done) {
+        for finding in &findings {
+            with.signals.found(&delivery.stream, finding.reason);
         }
     }
+    Ok(settle)
 }
 
 // A handler that panics or hangs must not take its consumer with it, or hold the store's lock.
-async fn run<E, T, L, H: Handler<E, T>>(
-    with: &Receiver<'_, L, H>,
-    event: &Admitted<E>,
-    lent: &mut T,
-) -> Outcome {
-    let handled = CatchUnwind(Box::pin(AssertUnwindSafe(with.handler.handle(event, lent))));
-    match tokio::time::timeout(with.handler_timeout, handled).await {
+async fn run(time_max: Duration, handler: impl Future<Output = Outcome>) -> Outcome {
+    let handled = CatchUnwind(Box::pin(AssertUnwindSafe(handler)));
+    match tokio::time::timeout(time_max, handled).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) => Outcome::Retry("the handler panicked".into()),
         Err(_) => Outcome::Retry("the handler took too long".into()),
@@ -141,9 +188,30 @@ struct Tail<'t, 'c, L, H> {
 }
 
 impl<L: Ledger, H> Tail<'_, '_, L, H> {
-    async fn done(&self, unit: L::Unit, effects: Option<String>) -> Result<Settle, Fault> {
-        let mut record = self.record(RecordKind::Done);
-        record.effects = effects;
+    async fn end(
+        &self,
+        outcome: Outcome,
+        unit: L::Unit,
+        ask: &ClaimRequest,
+        record: Record,
+    ) -> Result<Settle, Fault> {
+        match outcome {
+            Outcome::Done => self.done(unit, record).await,
+            Outcome::DoneWith(effects) => {
+                self.done(unit, Record { effects: Some(effects), ..record }).await
+            }
+            Outcome::Retry(why) => {
+                drop(unit);
+                self.failed(&why, ask).await
+            }
+            Outcome::Park(why) => {
+                drop(unit);
+                self.refuse(Refusal::new(Reason::HandlerRefused, why), Some(ask)).await
+            }
+        }
+    }
+
+    async fn done(&self, unit: L::Unit, record: Record) -> Result<Settle, Fault> {
         unit.finish(record).await?;
         self.with.signals.done(&self.delivery.stream);
         Ok(Settle::Acknowledge(Settled::Done))

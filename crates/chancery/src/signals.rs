@@ -23,6 +23,7 @@ struct Families {
     handled: Family<StreamLabel, Counter>,
     retries: Family<StreamLabel, Counter>,
     refusals: Family<ReasonLabels, Counter>,
+    findings: Family<FindingLabels, Counter>,
     dlq: Family<StreamLabel, Counter>,
     denies: Family<StreamLabel, Counter>,
     kept: Family<KeptLabels, Gauge<i64>>,
@@ -39,6 +40,12 @@ struct ReasonLabels {
     stream: String,
     reason: &'static str,
     disposition: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingLabels {
+    stream: String,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +88,12 @@ impl Signals {
         }
     }
 
+    /// A message ran below `enforce`, which would have refused it for this.
+    pub fn found(&self, stream: &str, reason: Reason) {
+        let labels = FindingLabels { stream: stream.to_owned(), reason: reason.code() };
+        self.0.findings.get_or_create(&labels).inc();
+    }
+
     /// How many messages of a stream are set aside now.
     pub fn kept(&self, stream: &str, disposition: Disposition, messages: i64) {
         let labels = KeptLabels { stream: stream.to_owned(), disposition: disposition.word() };
@@ -99,6 +112,8 @@ impl Signals {
         registry.register("chancery_handled", "Effects committed", all.handled.clone());
         registry.register("chancery_retries", "Attempts undone", all.retries.clone());
         registry.register("chancery_refusals", "Messages refused", all.refusals.clone());
+        let found = "Ran below enforce, which would have refused it";
+        registry.register("chancery_findings", found, all.findings.clone());
         registry.register("chancery_kept_messages", "Messages set aside now", all.kept.clone());
         registry.register("chancery_state", "State of this process", all.gauges.clone());
         registry.register("queue_dlq_messages", "Quarantined and parked", all.dlq.clone());

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use chancery::{Fault, Misuse, PublishError, Refusal};
+use chancery::{ConsumeError, Fault, Misuse, PublishError, Refusal};
 
 /// How a command ended. Usage errors (2) are clap's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +177,15 @@ impl From<Fault> for Failure {
         let code = fault.kind.code();
         let fix = format!("`chancery why {code}` says what to do; nothing undone was acknowledged");
         Failure { code: Some(code), ..Failure::of(Exit::Unavailable, fault.detail, "", fix) }
+    }
+}
+
+impl From<ConsumeError> for Failure {
+    fn from(error: ConsumeError) -> Failure {
+        match error {
+            ConsumeError::Fault(fault) => fault.into(),
+            ConsumeError::Misuse(misuse) => misuse.into(),
+        }
     }
 }
 

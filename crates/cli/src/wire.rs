@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chancery::{Admitted, Consumer, Handler, Outcome, Settings, Signals, Snapshots, Summary};
+use chancery::core::policy::Rung;
+use chancery::{
+    Admitted, Consumer, Handler, Observer, Outcome, Settings, Signals, Snapshots, Summary, Unproven,
+};
 use chancery_core::{Disposition, Reader};
 use chancery_local::Broker;
 use chancery_stores::log::{CHECKPOINT, LogError, Pending, Sealer};
@@ -15,6 +18,7 @@ use chancery_stores::sqlite::evidence::{SqliteEvidence, backlog};
 use chancery_stores::sqlite::{Lease, Leased, Limits};
 use serde::de::IgnoredAny;
 
+use crate::cmd::consume::line::{self, Line};
 use crate::cmd::consume::{Attempt, Effect};
 use crate::exit::{Failure, Result};
 use crate::files;
@@ -23,7 +27,7 @@ use crate::project::{Project, Purpose};
 
 pub(crate) use chancery_stores::log::{Break, Disk, LogReader, verify_dir};
 pub(crate) use chancery_stores::sqlite::SkipKey;
-pub(crate) use chancery_stores::sqlite::{Database, KeptEntry, KeptFilter};
+pub(crate) use chancery_stores::sqlite::{Database, KeptEntry, KeptFilter, Stats};
 
 /// How often the sealer looks for records, and gauges are set.
 const SEAL_EVERY: Duration = Duration::from_secs(1);
@@ -89,9 +93,15 @@ pub(crate) async fn consume<E: Effect>(
         signals: signals.clone(),
     };
     let gauges = tokio::spawn(gauges.run());
+    let rules = snapshots.current().policy.streams.get(&stream).map(|rules| rules.rung);
+    let enforced = rules.is_none_or(|rung| rung == Rung::Enforce);
     let consumer = Consumer::new(source, ledger, snapshots, &stream, reader)?;
     let mut consumer = consumer.signals(signals).settings(settings);
-    let summary = consumer.run::<IgnoredAny, _>(&Leasing(effect), stop).await;
+    let effect = Leasing(effect);
+    let summary = match enforced {
+        true => consumer.run::<IgnoredAny, _>(&effect, stop).await,
+        false => consumer.run_unproven(&effect, stop).await,
+    };
     gauges.abort();
     Ok(summary?)
 }
@@ -99,10 +109,25 @@ pub(crate) async fn consume<E: Effect>(
 /// Gives an effect what it needs of a lease.
 struct Leasing<E>(E);
 
+impl<E: Effect> Leasing<E> {
+    async fn run(&self, line: serde_json::Result<Line>, lent: &Lease) -> Outcome {
+        let attempt = Attempt { key: lent.key.clone(), fence: lent.fence };
+        match line {
+            Ok(line) => self.0.run(&line, &attempt).await,
+            Err(_) => Outcome::Park("the payload is not one JSON document".to_owned()),
+        }
+    }
+}
+
 impl<E: Effect> Handler<IgnoredAny, Lease> for Leasing<E> {
     async fn handle(&self, event: &Admitted<IgnoredAny>, lent: &mut Lease) -> Outcome {
-        let attempt = Attempt { key: lent.key.clone(), fence: lent.fence };
-        self.0.run(event, &attempt).await
+        self.run(line::admitted(event), lent).await
+    }
+}
+
+impl<E: Effect> Observer<Lease> for Leasing<E> {
+    async fn observe(&self, event: &Unproven, lent: &mut Lease) -> Outcome {
+        self.run(line::unproven(event), lent).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::delivery::{AppendTime, Delivery};
+use crate::delivery::AppendTime;
 use crate::envelope::ENVELOPE_TYPE;
 use crate::failure::Refusal;
 use crate::header::Header;
@@ -174,14 +174,4 @@ impl<E> fmt::Debug for Admitted<E> {
             .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
-}
-
-/// What a handler gets on a stream below `enforce`: the same bytes, and what is wrong with them.
-/// Another type from another entry point, so that it cannot be taken for [`Admitted`].
-#[derive(Clone, Debug)]
-pub struct Unproven {
-    /// The message as it arrived.
-    pub delivery: Delivery,
-    /// What `enforce` would have refused it for; empty if nothing.
-    pub findings: Vec<Refusal>,
 }

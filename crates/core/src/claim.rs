@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a validated message asks the ledger: was this event done, and may it run now?
 
+use std::ops::Range;
+
 use sha2::{Digest, Sha256};
 
-use crate::delivery::AppendTime;
+use crate::delivery::{AppendTime, Delivery};
 use crate::envelope::ENVELOPE_TYPE;
 use crate::header::Header;
-use crate::screen::{Lateness, Validated};
+use crate::screen::{Assessed, Lateness, Validated};
 use crate::time::Timestamp;
 
 /// A question, not a query: all that a ledger needs to claim one event.
@@ -44,32 +46,117 @@ pub struct ClaimRequest {
     pub remember_until: Timestamp,
     /// Milliseconds too late, if it reached the broker late.
     pub late_ms: Option<i64>,
+    /// What is proven of it.
+    pub standing: Standing,
+}
+
+/// What is proven of a message that asks. Under `enforce` always all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Signed by its producer for this stream, and `enforce` would refuse it for nothing but its
+    /// time of arrival and its place in its key's order.
+    Sound,
+    /// Signed by its producer for this stream, with findings: its key's order refuses it, and is
+    /// not changed by it.
+    Signed,
+    /// It says who it is and proves nothing: its identity is in a name space of its own, and it
+    /// has no ordering key.
+    Claimed,
+}
+
+impl Standing {
+    /// Whether its producer's signature for this stream verified.
+    pub fn is_signed(self) -> bool {
+        self != Standing::Claimed
+    }
 }
 
 impl Validated<'_> {
     /// The question for the ledger.
     pub fn claim(&self, horizon_ms: i64) -> ClaimRequest {
-        let header = &self.header;
+        let told = Told {
+            group: &self.group,
+            header: &self.header,
+            delivery: self.delivery,
+            payload: &self.payload,
+            ordered: self.stream.ordered,
+        };
+        told.request(self.message_id, self.lateness, self.header.iat + horizon_ms)
+    }
+}
+
+impl Assessed<'_> {
+    /// The question for the ledger. What is too old already is remembered from now on.
+    pub fn claim(&self, horizon_ms: i64, now: Timestamp) -> ClaimRequest {
+        let told = Told {
+            group: &self.group,
+            header: &self.header,
+            delivery: self.delivery,
+            payload: &self.payload,
+            ordered: self.stream.ordered,
+        };
+        let Some(proof) = &self.proof else { return told.claimed(now + horizon_ms) };
+        let since = self.header.iat.max(now);
+        let sound = self.findings.is_empty();
         ClaimRequest {
-            group: self.group.clone(),
+            standing: if sound { Standing::Sound } else { Standing::Signed },
+            ..told.request(proof.message_id, proof.lateness, since + horizon_ms)
+        }
+    }
+}
+
+/// What a message says, proven or not.
+struct Told<'m> {
+    group: &'m str,
+    header: &'m Header<'m>,
+    delivery: &'m Delivery,
+    payload: &'m Range<usize>,
+    ordered: bool,
+}
+
+impl Told<'_> {
+    fn request(
+        &self,
+        message_id: [u8; 32],
+        lateness: Lateness,
+        remember_until: Timestamp,
+    ) -> ClaimRequest {
+        let header = self.header;
+        ClaimRequest {
+            group: self.group.to_owned(),
             stream: self.delivery.stream.clone(),
             producer: header.src.to_string(),
             tenant: header.ten.as_deref().map(str::to_owned),
             event_id: header.id.to_string(),
-            identity: identity(&self.group, header),
+            identity: identity("chancery/identity/1", self.group, header),
             content: self.content(),
-            message_id: self.message_id,
+            message_id,
             key: header.okey.as_deref().map(str::to_owned),
-            ordered: self.stream.ordered,
+            ordered: self.ordered,
             version: header.ov,
             term: header.ep,
             position: self.delivery.position.clone(),
             appended: self.delivery.appended,
-            remember_until: header.iat + horizon_ms,
-            late_ms: match self.lateness {
+            remember_until,
+            late_ms: match lateness {
                 Lateness::Fresh => None,
                 Lateness::LateUnlessOutstanding { late_ms } => Some(late_ms),
             },
+            standing: Standing::Sound,
+        }
+    }
+
+    // Nothing that a signed message may meet in the ledger: other names for event and message, no
+    // key. A header that was copied onto it counts for nothing.
+    fn claimed(&self, remember_until: Timestamp) -> ClaimRequest {
+        let body = self.delivery.body.as_deref();
+        let message_id = Parts::new("chancery/unproven/message/1").option(body).digest();
+        ClaimRequest {
+            identity: identity("chancery/unproven/identity/1", self.group, self.header),
+            key: None,
+            ordered: false,
+            standing: Standing::Claimed,
+            ..self.request(message_id, Lateness::Fresh, remember_until)
         }
     }
 
@@ -80,7 +167,7 @@ impl Validated<'_> {
         let told = body.and_then(|body| body.get(self.payload.clone()));
         let form = if *self.header.ct == *ENVELOPE_TYPE { "payload" } else { "body" };
         let digest: [u8; 32] = Sha256::digest(told.unwrap_or_default()).into();
-        let header = &self.header;
+        let header = self.header;
         Parts::new("chancery/content/1")
             .part(header.kind.word())
             .part(&*header.typ)
@@ -95,8 +182,8 @@ impl Validated<'_> {
     }
 }
 
-fn identity(group: &str, header: &Header<'_>) -> [u8; 32] {
-    Parts::new("chancery/identity/1")
+fn identity(label: &str, group: &str, header: &Header<'_>) -> [u8; 32] {
+    Parts::new(label)
         .part(group)
         .part(&*header.aud)
         .part(&*header.src)

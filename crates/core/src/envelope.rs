@@ -16,7 +16,7 @@ pub const ENVELOPE_TYPE: &str = "application/json";
 /// An envelope that keeps its own rules.
 pub(crate) struct Envelope<'v, 'b> {
     object: &'v Object<'b>,
-    schema_version: u32,
+    pub(crate) schema_version: u32,
     pub(crate) payload: &'v Value<'b>,
     pub(crate) payload_span: Range<usize>,
 }
@@ -51,6 +51,11 @@ pub(crate) fn read<'v, 'b>(document: &'v Value<'b>) -> Result<Envelope<'v, 'b>, 
 }
 
 impl Envelope<'_, '_> {
+    /// What a member says, if it is there.
+    pub(crate) fn text(&self, member: &str) -> Option<&str> {
+        self.object.get(member).and_then(Value::as_str)
+    }
+
     /// A consumer that knows nothing of the header must read the same in the envelope.
     pub(crate) fn equals(&self, header: &Header<'_>) -> Result<(), Refusal> {
         let texts = [
@@ -64,8 +69,7 @@ impl Envelope<'_, '_> {
             ("actor_id", header.act.as_deref()),
         ];
         for (member, signed) in texts {
-            let said = self.object.get(member).and_then(Value::as_str);
-            require(said == signed, Reason::EnvelopeMismatch, || {
+            require(self.text(member) == signed, Reason::EnvelopeMismatch, || {
                 format!("`{member}` of the envelope is not the header's")
             })?;
         }

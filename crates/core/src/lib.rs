@@ -9,6 +9,7 @@ pub mod screen;
 pub mod claim;
 pub mod order;
 pub mod admitted;
+pub mod unproven;
 pub mod record;
 pub mod seal;
 
@@ -28,10 +29,11 @@ pub mod failure;
 pub mod text;
 pub mod time;
 
-pub use admitted::{Admitted, Unproven};
+pub use admitted::Admitted;
 pub use delivery::{AppendTime, Delivery, Field};
 pub use failure::{Fault, FaultKind, Misuse, Refusal};
 pub use reason::{Disposition, Reason, Step};
 pub use screen::{Reader, screen};
 pub use snapshot::Snapshot;
 pub use time::Timestamp;
+pub use unproven::Unproven;

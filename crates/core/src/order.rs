@@ -3,8 +3,10 @@
 
 use crate::admitted::Admitted;
 use crate::failure::{Refusal, require};
+use crate::header::Header;
 use crate::reason::Reason;
-use crate::screen::{Lateness, Validated};
+use crate::screen::{Assessed, Lateness, Validated};
+use crate::unproven::Unproven;
 
 /// What the ledger knows, read inside the unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct KeyState {
     pub head: Option<Head>,
     /// Whether an earlier message of this key is parked or held.
     pub behind: bool,
+    /// Whether the producer that an unproven message claims is known to sign here.
+    pub latched: bool,
 }
 
 /// The last message committed for an ordering key.
@@ -34,23 +38,64 @@ pub struct Head {
 /// `E505_LATE_PUBLISH`, `E604_BEHIND_PARKED`, `E513_STALE_TERM`, `E512_STALE_VERSION`,
 /// `E516_FORK`, `E511_GAP`.
 pub fn order(message: Validated<'_>, state: &KeyState) -> Result<Admitted, Refusal> {
-    if let Lateness::LateUnlessOutstanding { late_ms } = message.lateness {
-        require(state.outstanding, Reason::LatePublish, || {
-            format!("it reached the broker {late_ms} ms after it was signed")
-        })?;
-    }
-    require(!state.behind, Reason::BehindParked, || {
-        "an earlier message of this key is parked or held".into()
-    })?;
+    in_time(message.lateness, state)?;
+    not_behind(state)?;
     if message.stream.ordered {
-        in_order(&message, state.head)?;
+        in_order(&message.header, state.head)?;
     }
     Ok(Admitted::new(message))
 }
 
-fn in_order(message: &Validated<'_>, head: Option<Head>) -> Result<(), Refusal> {
-    let version = message.header.ov.unwrap_or(0);
-    let term = message.header.ep.unwrap_or(0);
+/// Below `enforce`: refuses what no rung lets run, and gives the rest to the observer's entry with
+/// all that `enforce` would have refused it for.
+///
+/// # Errors
+/// `E212_SIGNATURE_STRIPPED`, or the first finding again, of a message whose claimed producer is
+/// known to sign here; `E604_BEHIND_PARKED`, `E513_STALE_TERM`, `E512_STALE_VERSION`, `E516_FORK`.
+pub fn order_unproven(
+    mut message: Assessed<'_>,
+    state: &KeyState,
+) -> Result<(Unproven, Vec<Refusal>), Refusal> {
+    let Some(proof) = &message.proof else {
+        return match message.findings.first() {
+            Some(first) if state.latched => Err(after_the_latch(first, &message.header)),
+            _ => Ok(Unproven::new(message)),
+        };
+    };
+    message.findings.note(in_time(proof.lateness, state))?;
+    message.findings.note(not_behind(state))?;
+    if message.stream.ordered && message.header.ov.is_some() {
+        message.findings.note(in_order(&message.header, state.head))?;
+    }
+    Ok(Unproven::new(message))
+}
+
+// What names a key may be honest and its key new here: that stays held, as under enforce.
+fn after_the_latch(first: &Refusal, header: &Header<'_>) -> Refusal {
+    let reason = match first.reason {
+        Reason::Unsigned => Reason::SignatureStripped,
+        other => other,
+    };
+    let detail = format!("{}; `{}` is known to sign on this stream", first.detail, header.src);
+    Refusal::new(reason, detail)
+}
+
+fn in_time(lateness: Lateness, state: &KeyState) -> Result<(), Refusal> {
+    let Lateness::LateUnlessOutstanding { late_ms } = lateness else { return Ok(()) };
+    require(state.outstanding, Reason::LatePublish, || {
+        format!("it reached the broker {late_ms} ms after it was signed")
+    })
+}
+
+fn not_behind(state: &KeyState) -> Result<(), Refusal> {
+    require(!state.behind, Reason::BehindParked, || {
+        "an earlier message of this key is parked or held".into()
+    })
+}
+
+fn in_order(header: &Header<'_>, head: Option<Head>) -> Result<(), Refusal> {
+    let version = header.ov.unwrap_or(0);
+    let term = header.ep.unwrap_or(0);
     let last = head.map_or(0, |head| head.version);
     let known_term = head.map_or(0, |head| head.term);
     require(term >= known_term, Reason::StaleTerm, || {
@@ -65,7 +110,7 @@ fn in_order(message: &Validated<'_>, head: Option<Head>) -> Result<(), Refusal> 
     require(version == last + 1, Reason::Gap, || {
         format!("version {version}, the next of this key is {}", last + 1)
     })?;
-    let follows = match (message.header.oph, head) {
+    let follows = match (header.oph, head) {
         (Some(previous), Some(head)) => previous == head.message,
         _ => true,
     };

@@ -188,6 +188,17 @@ impl Tenants {
     }
 }
 
+impl Rung {
+    /// The word in the policy.
+    pub fn word(self) -> &'static str {
+        match self {
+            Rung::Observe => "observe",
+            Rung::Mark => "mark",
+            Rung::Enforce => "enforce",
+        }
+    }
+}
+
 impl Stream {
     /// Whether a message may name this tenant, or none: a stream with tenants refuses a message
     /// without one, a stream without tenants a message with one.

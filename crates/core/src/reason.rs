@@ -39,8 +39,17 @@ pub enum Disposition {
     Defer,
 }
 
+macro_rules! ladder {
+    (laddered) => {
+        true
+    };
+    (never) => {
+        false
+    };
+}
+
 macro_rules! reasons {
-    ($($name:ident $code:literal $step:ident $disposition:ident $title:literal;)*) => {
+    ($($name:ident $code:literal $step:ident $disposition:ident $ladder:ident $title:literal;)*) => {
         /// Why a message was refused. Codes are stable; each has a page in `docs/reasons/` and at
         /// least one negative vector.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +70,13 @@ macro_rules! reasons {
                 match self { $(Reason::$name => Disposition::$disposition,)* }
             }
 
+            /// Whether the rule climbs: below `enforce` a message that breaks it still runs, as
+            /// unproven, and that it would have been refused is counted (spec/pipeline.md
+            /// "The ladder").
+            pub fn is_laddered(self) -> bool {
+                match self { $(Reason::$name => ladder!($ladder),)* }
+            }
+
             /// One line for people.
             pub fn title(self) -> &'static str { match self { $(Reason::$name => $title,)* } }
         }
@@ -68,52 +84,52 @@ macro_rules! reasons {
 }
 
 reasons! {
-    TooLarge           "E101_TOO_LARGE"           Decode       Quarantine "a part of the message is above the format's hard limit";
-    HeaderAmbiguous    "E102_HEADER_AMBIGUOUS"    Decode       Quarantine "a reserved header field is doubled or spelt in another case";
-    JsonAmbiguous      "E104_JSON_AMBIGUOUS"      Validate     Quarantine "the body is not JSON that every parser reads alike";
-    JsonLimits         "E105_JSON_LIMITS"         Validate     Quarantine "the body is JSON beyond the limits of depth or size";
-    EnvelopeMismatch   "E108_ENVELOPE_MISMATCH"   Validate     Quarantine "the envelope says something else than the signed header";
-    UnsafeFormat       "E109_UNSAFE_FORMAT"       Validate     Quarantine "the body begins like Java serialization, pickle or YAML";
-    Unsupported        "E110_UNSUPPORTED"         Authenticate Hold       "the message uses something that this version does not know";
-    Malformed          "E111_MALFORMED"           Decode       Quarantine "the header or signature field does not have the form of the format";
-    ContentType        "E113_CONTENT_TYPE"        Authorize    Hold       "the stream does not list this content type";
-    StreamSize         "E114_STREAM_SIZE"         Authorize    Hold       "the body is larger than the stream allows";
-    EnvelopeInvalid    "E115_ENVELOPE_INVALID"    Validate     Quarantine "the envelope breaks its own rules";
-    Unsigned           "E201_UNSIGNED"            Authenticate Quarantine "the message carries no signature";
-    UnknownKey         "E202_UNKNOWN_KEY"         Authenticate Hold       "no key of the trust bundle made this signature";
-    Provenance         "E203_PROVENANCE"          Authenticate Hold       "a shared key signed where only the producer's own may";
-    BadSignature       "E205_BAD_SIGNATURE"       Authenticate Quarantine "the signature does not verify";
-    KeyNotValidThen    "E206_KEY_NOT_VALID_THEN"  Freshness    Hold       "the key was not valid when the broker took the message";
-    KeyRevoked         "E207_KEY_REVOKED"         Freshness    Hold       "the key was declared compromised before the broker took the message";
-    BodyDigest         "E210_BODY_DIGEST"         Authenticate Quarantine "the body is not the one that was signed";
-    SignatureStripped  "E212_SIGNATURE_STRIPPED"  Authenticate Quarantine "the signature was taken from a message that had one";
-    Grant              "E301_GRANT"               Authorize    Hold       "the policy does not let this producer publish here";
-    WrongDestination   "E302_WRONG_DESTINATION"   Authorize    Hold       "the message was signed for another stream";
-    Type               "E303_TYPE"                Authorize    Hold       "the stream does not carry this kind or type of message";
-    Tenant             "E304_TENANT"              Authorize    Hold       "the tenant is missing or not allowed here";
-    Schema             "E401_SCHEMA"              Validate     Park       "the payload breaks its schema";
-    SchemaTooOld       "E402_SCHEMA_TOO_OLD"      Authorize    Hold       "the schema version is not one that the stream carries";
-    SchemaDigest       "E403_SCHEMA_DIGEST"       Validate     Hold       "the producer signed another schema under this version";
-    SchemaUnknown      "E405_SCHEMA_UNKNOWN"      Validate     Hold       "there is no schema for this type and version";
-    PayloadType        "E406_PAYLOAD_TYPE"        Validate     Park       "the payload fits its schema but not the handler's type";
-    Duplicate          "E501_DUPLICATE"           Claim        Skip       "this event is done; the broker delivered it again";
-    Replay             "E502_REPLAY"              Claim        Skip       "this event is done; another copy of it was put into the stream";
-    Equivocation       "E503_EQUIVOCATION"        Claim        Quarantine "the same event id with other content; the first stands";
-    LatePublish        "E505_LATE_PUBLISH"        Freshness    Park       "the message reached the broker too long after it was signed";
-    BeyondHorizon      "E506_BEYOND_HORIZON"      Freshness    Park       "the message is older than the ledger remembers";
-    Clock              "E507_CLOCK"               Freshness    Quarantine "the message was signed in the broker's future";
-    Expired            "E508_EXPIRED"             Freshness    Park       "the command's deadline has passed";
-    Gap                "E511_GAP"                 Order        Park       "an earlier version of this key has not arrived";
-    StaleVersion       "E512_STALE_VERSION"       Order        Quarantine "this key is already past this version";
-    StaleTerm          "E513_STALE_TERM"          Order        Quarantine "a newer instance of the producer has taken over this key";
-    KeyMismatch        "E515_KEY_MISMATCH"        Authorize    Quarantine "the record key is not the signed ordering key";
-    Fork               "E516_FORK"                Order        Quarantine "two histories for one key; the first stands";
-    VersionMissing     "E519_VERSION_MISSING"     Authorize    Hold       "an ordered stream needs a key and a version";
-    KeyField           "E520_KEY_FIELD"           Validate     Hold       "the payload's key field is not the signed ordering key";
-    Attempts           "E601_ATTEMPTS"            Handle       Park       "the handler failed, or died, too often on this message";
-    HandlerRefused     "E602_HANDLER_REFUSED"     Handle       Park       "the handler asked to set this message aside";
-    BehindParked       "E604_BEHIND_PARKED"       Order        Park       "an earlier message of this key is set aside";
-    HoldExpired        "E605_HOLD_EXPIRED"        Handle       Park       "held until no snapshot could still make it good";
+    TooLarge           "E101_TOO_LARGE"           Decode       Quarantine never    "a part of the message is above the format's hard limit";
+    HeaderAmbiguous    "E102_HEADER_AMBIGUOUS"    Decode       Quarantine never    "a reserved header field is doubled or spelt in another case";
+    JsonAmbiguous      "E104_JSON_AMBIGUOUS"      Validate     Quarantine never    "the body is not JSON that every parser reads alike";
+    JsonLimits         "E105_JSON_LIMITS"         Validate     Quarantine never    "the body is JSON beyond the limits of depth or size";
+    EnvelopeMismatch   "E108_ENVELOPE_MISMATCH"   Validate     Quarantine never    "the envelope says something else than the signed header";
+    UnsafeFormat       "E109_UNSAFE_FORMAT"       Validate     Quarantine never    "the body begins like Java serialization, pickle or YAML";
+    Unsupported        "E110_UNSUPPORTED"         Authenticate Hold       never    "the message uses something that this version does not know";
+    Malformed          "E111_MALFORMED"           Decode       Quarantine never    "the header or signature field does not have the form of the format";
+    ContentType        "E113_CONTENT_TYPE"        Authorize    Hold       laddered "the stream does not list this content type";
+    StreamSize         "E114_STREAM_SIZE"         Authorize    Hold       never    "the body is larger than the stream allows";
+    EnvelopeInvalid    "E115_ENVELOPE_INVALID"    Validate     Quarantine never    "the envelope breaks its own rules";
+    Unsigned           "E201_UNSIGNED"            Authenticate Quarantine laddered "the message carries no signature";
+    UnknownKey         "E202_UNKNOWN_KEY"         Authenticate Hold       laddered "no key of the trust bundle made this signature";
+    Provenance         "E203_PROVENANCE"          Authenticate Hold       never    "a shared key signed where only the producer's own may";
+    BadSignature       "E205_BAD_SIGNATURE"       Authenticate Quarantine never    "the signature does not verify";
+    KeyNotValidThen    "E206_KEY_NOT_VALID_THEN"  Freshness    Hold       laddered "the key was not valid when the broker took the message";
+    KeyRevoked         "E207_KEY_REVOKED"         Freshness    Hold       never    "the key was declared compromised before the broker took the message";
+    BodyDigest         "E210_BODY_DIGEST"         Authenticate Quarantine never    "the body is not the one that was signed";
+    SignatureStripped  "E212_SIGNATURE_STRIPPED"  Authenticate Quarantine never    "the signature was taken from a message that had one";
+    Grant              "E301_GRANT"               Authorize    Hold       laddered "the policy does not let this producer publish here";
+    WrongDestination   "E302_WRONG_DESTINATION"   Authorize    Hold       laddered "the message was signed for another stream";
+    Type               "E303_TYPE"                Authorize    Hold       laddered "the stream does not carry this kind or type of message";
+    Tenant             "E304_TENANT"              Authorize    Hold       laddered "the tenant is missing or not allowed here";
+    Schema             "E401_SCHEMA"              Validate     Park       laddered "the payload breaks its schema";
+    SchemaTooOld       "E402_SCHEMA_TOO_OLD"      Authorize    Hold       laddered "the schema version is not one that the stream carries";
+    SchemaDigest       "E403_SCHEMA_DIGEST"       Validate     Hold       laddered "the producer signed another schema under this version";
+    SchemaUnknown      "E405_SCHEMA_UNKNOWN"      Validate     Hold       laddered "there is no schema for this type and version";
+    PayloadType        "E406_PAYLOAD_TYPE"        Validate     Park       never    "the payload fits its schema but not the handler's type";
+    Duplicate          "E501_DUPLICATE"           Claim        Skip       never    "this event is done; the broker delivered it again";
+    Replay             "E502_REPLAY"              Claim        Skip       never    "this event is done; another copy of it was put into the stream";
+    Equivocation       "E503_EQUIVOCATION"        Claim        Quarantine never    "the same event id with other content; the first stands";
+    LatePublish        "E505_LATE_PUBLISH"        Freshness    Park       laddered "the message reached the broker too long after it was signed";
+    BeyondHorizon      "E506_BEYOND_HORIZON"      Freshness    Park       laddered "the message is older than the ledger remembers";
+    Clock              "E507_CLOCK"               Freshness    Quarantine laddered "the message was signed in the broker's future";
+    Expired            "E508_EXPIRED"             Freshness    Park       laddered "the command's deadline has passed";
+    Gap                "E511_GAP"                 Order        Park       laddered "an earlier version of this key has not arrived";
+    StaleVersion       "E512_STALE_VERSION"       Order        Quarantine never    "this key is already past this version";
+    StaleTerm          "E513_STALE_TERM"          Order        Quarantine never    "a newer instance of the producer has taken over this key";
+    KeyMismatch        "E515_KEY_MISMATCH"        Authorize    Quarantine laddered "the record key is not the signed ordering key";
+    Fork               "E516_FORK"                Order        Quarantine never    "two histories for one key; the first stands";
+    VersionMissing     "E519_VERSION_MISSING"     Authorize    Hold       laddered "an ordered stream needs a key and a version";
+    KeyField           "E520_KEY_FIELD"           Validate     Hold       laddered "the payload's key field is not the signed ordering key";
+    Attempts           "E601_ATTEMPTS"            Handle       Park       never    "the handler failed, or died, too often on this message";
+    HandlerRefused     "E602_HANDLER_REFUSED"     Handle       Park       never    "the handler asked to set this message aside";
+    BehindParked       "E604_BEHIND_PARKED"       Order        Park       never    "an earlier message of this key is set aside";
+    HoldExpired        "E605_HOLD_EXPIRED"        Handle       Park       never    "held until no snapshot could still make it good";
 }
 
 impl Reason {

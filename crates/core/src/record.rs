@@ -10,6 +10,7 @@ use crate::header::{HEADER, SIGNATURE};
 use crate::keys::message_id;
 use crate::text::{b64u, hex};
 use crate::time::Timestamp;
+use crate::unproven::Unproven;
 
 /// Longest record in bytes: tlog-tiles entries have a 16-bit length.
 pub const RECORD_BYTES_MAX: usize = 65_535;
@@ -86,6 +87,20 @@ pub struct Record {
     /// How many messages a sum stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// Below `enforce`: on which rung it ran, and what was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<UnprovenRecord>,
+}
+
+/// What is on record of a message that ran below `enforce`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnprovenRecord {
+    /// The stream's rung: `observe` or `mark`.
+    pub rung: String,
+    /// Whether its producer's own key signed it for this stream.
+    pub verified: bool,
+    /// Codes of what `enforce` would have refused it for, first things first.
+    pub findings: Vec<String>,
 }
 
 /// The message of a record: its signed header and signature verbatim, its body as a size.
@@ -147,7 +162,18 @@ impl Record {
             effects: None,
             operator: None,
             count: None,
+            unproven: None,
         }
+    }
+
+    /// Ran below `enforce`, with these findings.
+    pub fn below_enforce(mut self, event: &Unproven, findings: &[Refusal]) -> Record {
+        self.unproven = Some(UnprovenRecord {
+            rung: event.rung().word().to_owned(),
+            verified: event.verified_producer().is_some(),
+            findings: findings.iter().map(|finding| finding.reason.code().to_owned()).collect(),
+        });
+        self
     }
 
     /// About this message.

@@ -15,6 +15,7 @@ pub(crate) mod batches;
 mod freshness;
 pub(crate) mod authorize;
 pub(crate) mod validate;
+mod ladder;
 
 pub use authenticate::{Authenticated, authenticate};
 pub use authorize::{Authorized, authorize};
@@ -22,6 +23,7 @@ pub use decode::{
     BATCH_MAX, BODY_BYTES_MAX, Decoded, FIELDS_BYTES_MAX, FIELDS_MAX, SIGNATURES_MAX, decode,
 };
 pub use freshness::{Lateness, Timely, freshness};
+pub use ladder::{Assessed, assess};
 pub use validate::{Validated, unsafe_format, validate};
 
 /// Who reads: a consuming group of a service. The policy must name both.

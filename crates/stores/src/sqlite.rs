@@ -12,6 +12,7 @@ pub mod evidence;
 
 mod claims;
 mod common;
+mod findings;
 mod housekeeping;
 mod identity;
 mod owners;
@@ -19,6 +20,7 @@ mod tables;
 mod write;
 
 pub use database::{Database, Limits, Stats};
+pub use findings::Findings;
 pub use kept::{KeptEntry, KeptFilter, KeptStore, SkipKey};
 pub use lease::{Lease, Leased, LeasedUnit};
 pub use ledger::{Transaction, Transactional};

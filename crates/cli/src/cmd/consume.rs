@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chancery::{Admitted, Outcome, Settings, Signals, Snapshot, Summary};
+use chancery::{Outcome, Settings, Signals, Snapshot, Summary};
 use chancery_core::Reader;
-use serde::de::IgnoredAny;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -18,10 +17,11 @@ use crate::project::{self, Project, reload};
 use crate::{metrics, suggest, wire};
 
 mod exec;
-mod line;
+pub(crate) mod line;
 mod pipe;
 
 use exec::Program;
+use line::Line;
 use pipe::Pipe;
 
 /// Handle a stream's messages.
@@ -30,7 +30,8 @@ use pipe::Pipe;
 /// `producer`, `tenant`, `stream`, `key`, `time`, `payload`. It counts as handled once it is
 /// written, so whoever reads may see a message again after a kill, and loses what it had buffered
 /// if it dies itself. A program run by --exec gets the line on its standard input instead; it is
-/// handled when the program ends with 0.
+/// handled when the program ends with 0. On a stream below `enforce` each line also has
+/// `unproven`, `verified` and `findings`, and what it says is a claim.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The stream.
@@ -70,14 +71,10 @@ pub(crate) struct Attempt {
     pub(crate) fence: u64,
 }
 
-/// What is done with an admitted message.
+/// What is done with a message.
 pub(crate) trait Effect: Send + Sync + 'static {
     /// Does it, or undoes it and says why.
-    fn run(
-        &self,
-        event: &Admitted<IgnoredAny>,
-        attempt: &Attempt,
-    ) -> impl Future<Output = Outcome> + Send;
+    fn run(&self, line: &Line, attempt: &Attempt) -> impl Future<Output = Outcome> + Send;
 }
 
 /// What stands for the whole run once it can go no further: nobody reads, or nothing can be

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `chancery status`
 
+use chancery::core::policy::{Rung, Stream as Rules};
 use serde::Serialize;
 
 use crate::exit::{Exit, Result};
 use crate::out::{Ctx, Report, table};
 use crate::project::{self, Project};
-use crate::wire;
+use crate::wire::{self, Stats};
 
 /// How the project stands.
 #[derive(Debug, clap::Args)]
@@ -36,6 +37,25 @@ struct Group {
     hold: u64,
     park: u64,
     quarantine: u64,
+    /// What ran below `enforce` so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unproven: Option<Unproven>,
+}
+
+/// How far a stream is from `enforce`.
+#[derive(Serialize)]
+struct Unproven {
+    rung: &'static str,
+    ran: u64,
+    would_refuse: u64,
+    reasons: Vec<Found>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    reason: &'static str,
+    count: u64,
+    last: String,
 }
 
 #[derive(Serialize)]
@@ -78,24 +98,43 @@ fn streams(project: &Project, snapshot: &chancery::Snapshot) -> Result<Vec<Strea
                 true => broker.lag(name, group).map(|lag| (lag.messages, lag.oldest_ms))?,
                 false => (messages, None),
             };
-            let kept = kept(project, service, name)?;
-            let [hold, park, quarantine] = kept;
+            let stats = match project.database(service).is_file() {
+                true => wire::database(project, service)?.stats()?,
+                false => Stats::default(),
+            };
+            let [hold, park, quarantine] = kept(&stats, name);
+            let unproven = unproven(&stats, group, name, rules);
             let (group, service) = (group.clone(), service.clone());
-            groups.push(Group { group, service, lag, oldest_ms, hold, park, quarantine });
+            groups.push(Group { group, service, lag, oldest_ms, hold, park, quarantine, unproven });
         }
         streams.push(Stream { stream: name.clone(), messages, groups });
     }
     Ok(streams)
 }
 
-fn kept(project: &Project, service: &str, stream: &str) -> Result<[u64; 3]> {
-    if !project.database(service).is_file() {
-        return Ok([0; 3]);
-    }
-    let stats = wire::database(project, service)?.stats()?;
+fn kept(stats: &Stats, stream: &str) -> [u64; 3] {
     let count =
         |word: &str| stats.kept.get(&(stream.to_owned(), word.to_owned())).copied().unwrap_or(0);
-    Ok([count("hold"), count("park"), count("quarantine")])
+    [count("hold"), count("park"), count("quarantine")]
+}
+
+fn unproven(stats: &Stats, group: &str, stream: &str, rules: &Rules) -> Option<Unproven> {
+    if rules.rung == Rung::Enforce {
+        return None;
+    }
+    let found = stats.findings.get(&(group.to_owned(), stream.to_owned()));
+    let found = found.cloned().unwrap_or_default();
+    let reasons = found.reasons.iter().map(|(reason, (count, last))| Found {
+        reason: reason.code(),
+        count: *count,
+        last: last.to_string(),
+    });
+    Some(Unproven {
+        rung: rules.rung.word(),
+        ran: found.ran,
+        would_refuse: found.would_refuse,
+        reasons: reasons.collect(),
+    })
 }
 
 fn services(project: &Project, snapshot: &chancery::Snapshot) -> Result<Vec<Service>> {
@@ -115,6 +154,20 @@ fn services(project: &Project, snapshot: &chancery::Snapshot) -> Result<Vec<Serv
         });
     }
     Ok(services)
+}
+
+impl Unproven {
+    fn text(&self, stream: &str, group: &str) -> String {
+        let Unproven { rung, ran, would_refuse, reasons } = self;
+        let mut text = format!(
+            "\n{stream} as {group} is at `{rung}`: {ran} ran, `enforce` would have refused \
+             {would_refuse}\n"
+        );
+        for Found { reason, count, last } in reasons {
+            text.push_str(&format!("  {count} {reason}, last {last}\n"));
+        }
+        text
+    }
 }
 
 impl Report for Status {
@@ -139,6 +192,13 @@ impl Report for Status {
             let rows: Vec<Vec<String>> = self.services.iter().map(row).collect();
             text.push('\n');
             text.push_str(&table(&["SERVICE", "DONE", "SEALED", "NOT SEALED"], &rows));
+        }
+        for stream in &self.streams {
+            for group in &stream.groups {
+                if let Some(unproven) = &group.unproven {
+                    text.push_str(&unproven.text(&stream.stream, &group.group));
+                }
+            }
         }
         let (version, until) = (self.bundle_version, &self.bundle_expires);
         text + &format!("\nbundle version {version}, until {until}\n")

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use chancery::core::Reader;
 use chancery::{
-    Admitted, Consumer, Fault, Handler, Outcome, Settings, Signals, Snapshots, Summary,
+    Admitted, ConsumeError, Consumer, Fault, Handler, Outcome, Settings, Signals, Snapshots,
+    Summary,
 };
 use chancery_local::Broker;
 use chancery_stores::sqlite::{Database, Transactional, Tx};
@@ -70,7 +71,11 @@ impl Group {
             .map_err(|misuse| Fault::broker(misuse.to_string()))?
             .signals(shop.signals.clone())
             .settings(Settings { poll: Duration::from_millis(50), ..settings });
-        consumer.run::<Entry, _>(&Clerk { group: *self, trap }, stop).await
+        let ended = consumer.run::<Entry, _>(&Clerk { group: *self, trap }, stop).await;
+        ended.map_err(|error| match error {
+            ConsumeError::Fault(fault) => fault,
+            ConsumeError::Misuse(misuse) => Fault::broker(misuse.to_string()),
+        })
     }
 }
 

@@ -17,6 +17,7 @@ mod evidence;
 mod guides;
 mod keys;
 mod kept;
+mod ladder;
 mod metrics;
 mod policy;
 mod publish;

@@ -36,9 +36,7 @@ pub fn authorize<'d>(
     let Timely { message, lateness } = timely;
     let (policy, header) = (&snapshot.policy, &message.header);
     let name = &*message.delivery.stream;
-    require(policy.is_destination(&header.aud, name), Reason::WrongDestination, || {
-        format!("signed for `{}`, read from `{}`", header.aud, policy.destination(name))
-    })?;
+    destination(policy, header, name)?;
     let stream = granted_stream(policy, name)?;
     let signer = producer(policy, stream, header, &message.signers)?;
     handler(policy, stream, reader)?;
@@ -56,6 +54,17 @@ pub fn authorize<'d>(
     })
 }
 
+/// What was signed for another stream proves nothing on this one.
+pub(super) fn destination(
+    policy: &Policy,
+    header: &Header<'_>,
+    stream: &str,
+) -> Result<(), Refusal> {
+    require(policy.is_destination(&header.aud, stream), Reason::WrongDestination, || {
+        format!("signed for `{}`, read from `{}`", header.aud, policy.destination(stream))
+    })
+}
+
 /// A stream that nobody wrote down does not exist.
 pub(crate) fn granted_stream<'p>(policy: &'p Policy, name: &str) -> Result<&'p Stream, Refusal> {
     policy
@@ -70,12 +79,17 @@ fn producer<'k>(
     header: &Header<'_>,
     signers: &[&'k Key],
 ) -> Result<&'k Key, Refusal> {
-    let named = signers.iter().find(|key| key.principal == *header.src).copied();
-    let signer = named.ok_or_else(|| {
-        Refusal::new(Reason::Grant, format!("`{}` did not sign this message", header.src))
-    })?;
+    let signer = own_signer(header, signers)?;
     may_publish(policy, stream, header)?;
     Ok(signer)
+}
+
+/// The key of the producer that the header names, among those that signed.
+pub(super) fn own_signer<'k>(header: &Header<'_>, signers: &[&'k Key]) -> Result<&'k Key, Refusal> {
+    let named = signers.iter().find(|key| key.principal == *header.src).copied();
+    named.ok_or_else(|| {
+        Refusal::new(Reason::Grant, format!("`{}` did not sign this message", header.src))
+    })
 }
 
 /// The producer's right, the same at publish and at consume.
@@ -89,7 +103,8 @@ pub(crate) fn may_publish(
     })
 }
 
-fn handler(policy: &Policy, stream: &Stream, reader: &Reader) -> Result<(), Refusal> {
+/// The reader's own right.
+pub(super) fn handler(policy: &Policy, stream: &Stream, reader: &Reader) -> Result<(), Refusal> {
     require(policy.may_handle(&reader.service, &reader.group, stream), Reason::Grant, || {
         format!("`{}` may not handle this stream as group `{}`", reader.service, reader.group)
     })
@@ -97,6 +112,13 @@ fn handler(policy: &Policy, stream: &Stream, reader: &Reader) -> Result<(), Refu
 
 /// What the stream carries, the same at publish and at consume.
 pub(crate) fn content(stream: &Stream, header: &Header<'_>) -> Result<(), Refusal> {
+    carried(stream, header)?;
+    content_type(stream, header)?;
+    size(stream, header)
+}
+
+/// Kind, type and schema version.
+pub(super) fn carried(stream: &Stream, header: &Header<'_>) -> Result<(), Refusal> {
     // A canary too: no policy can grant one yet, and here it would reach the real handler.
     require(header.kind == stream.kind, Reason::Type, || {
         format!("a stream of {}s got a {}", stream.kind.word(), header.kind.word())
@@ -106,18 +128,25 @@ pub(crate) fn content(stream: &Stream, header: &Header<'_>) -> Result<(), Refusa
     })?;
     require(versions.contains(header.sv), Reason::SchemaTooOld, || {
         format!("version {} of `{}`; the stream carries {versions}", header.sv, header.typ)
-    })?;
+    })
+}
+
+pub(super) fn content_type(stream: &Stream, header: &Header<'_>) -> Result<(), Refusal> {
     let listed = stream.content.iter().any(|content| *content == *header.ct);
     require(listed, Reason::ContentType, || {
         format!("`{}`; the stream carries {}", header.ct, stream.content.join(", "))
-    })?;
+    })
+}
+
+pub(super) fn size(stream: &Stream, header: &Header<'_>) -> Result<(), Refusal> {
     let bytes = header.bl.unwrap_or(0);
     require(bytes <= stream.bytes_max as u64, Reason::StreamSize, || {
         format!("{bytes} bytes; the stream allows {}", stream.bytes_max)
     })
 }
 
-fn tenant(
+/// Stream, producer and reader against the tenant.
+pub(super) fn tenant(
     policy: &Policy,
     stream: &Stream,
     header: &Header<'_>,
@@ -148,6 +177,10 @@ pub(crate) fn producer_tenant(
 
 fn key(stream: &Stream, header: &Header<'_>, delivery: &Delivery) -> Result<(), Refusal> {
     key_present(stream, header)?;
+    record_key(header, delivery)
+}
+
+pub(super) fn record_key(header: &Header<'_>, delivery: &Delivery) -> Result<(), Refusal> {
     let record_key = delivery.key.as_deref();
     let signed = header.okey.as_deref().map(str::as_bytes);
     require(record_key == signed, Reason::KeyMismatch, || {

@@ -8,6 +8,7 @@ use super::authenticate::Authenticated;
 use crate::bundle::Key;
 use crate::delivery::AppendTime;
 use crate::failure::{Refusal, require};
+use crate::header::Header;
 use crate::policy::Times;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
@@ -49,32 +50,50 @@ pub fn freshness<'d>(
     for key in &message.signers {
         key_valid_then(key, appended, header.iat, times)?;
     }
-    if let Some(at) = appended.at() {
-        require(header.iat <= at + times.skew_ms, Reason::Clock, || {
-            format!("signed {} ms after the broker took it", header.iat - at)
-        })?;
-    }
+    clock(header, appended, times)?;
+    horizon(header, now, times)?;
+    deadline(header, now)?;
+    let lateness = lateness(header, appended, times);
+    Ok(Timely { message, lateness })
+}
+
+pub(super) fn clock(
+    header: &Header<'_>,
+    appended: AppendTime,
+    times: &Times,
+) -> Result<(), Refusal> {
+    let Some(at) = appended.at() else { return Ok(()) };
+    require(header.iat <= at + times.skew_ms, Reason::Clock, || {
+        format!("signed {} ms after the broker took it", header.iat - at)
+    })
+}
+
+pub(super) fn horizon(header: &Header<'_>, now: Timestamp, times: &Times) -> Result<(), Refusal> {
     let age_ms = now - header.iat;
     require(age_ms <= times.horizon_ms(), Reason::BeyondHorizon, || {
         format!("signed {age_ms} ms ago; the ledger remembers {} ms", times.horizon_ms())
-    })?;
-    if let Some(deadline) = header.exp {
-        require(now <= deadline, Reason::Expired, || {
-            format!("the deadline passed {} ms ago", now - deadline)
-        })?;
-    }
+    })
+}
+
+pub(super) fn deadline(header: &Header<'_>, now: Timestamp) -> Result<(), Refusal> {
+    let Some(deadline) = header.exp else { return Ok(()) };
+    require(now <= deadline, Reason::Expired, || {
+        format!("the deadline passed {} ms ago", now - deadline)
+    })
+}
+
+pub(super) fn lateness(header: &Header<'_>, appended: AppendTime, times: &Times) -> Lateness {
     let late_ms = appended.at().map_or(0, |at| at - header.iat);
-    let lateness = if late_ms <= times.publish_within_ms {
+    if late_ms <= times.publish_within_ms {
         Lateness::Fresh
     } else {
         Lateness::LateUnlessOutstanding { late_ms }
-    };
-    Ok(Timely { message, lateness })
+    }
 }
 
 // Where the broker keeps no time, the signing time has to do; it is the producer's own word, so
 // a compromised key gets no credit for it.
-fn key_valid_then(
+pub(super) fn key_valid_then(
     key: &Key,
     appended: AppendTime,
     signed: Timestamp,

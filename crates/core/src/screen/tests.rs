@@ -18,8 +18,8 @@ use crate::reason::Reason;
 use crate::snapshot::Sources;
 use crate::text::b64u;
 
-const NOW: Timestamp = Timestamp(1_772_705_553_500);
-const POLICY: &str = "
+pub(super) const NOW: Timestamp = Timestamp(1_772_705_553_500);
+pub(super) const POLICY: &str = "
 version: 1
 domain: d
 environment: e
@@ -27,14 +27,21 @@ services: { svc: {}, reader: {} }
 streams:
   orders: { kind: event, owner: svc, handled_by: { group: reader } }
 ";
-const BODY: &str = "{\"event_id\":\"0123456789\",\"event_type\":\"orders\",\"schema_version\":1,\
+pub(super) const BODY: &str = "{\"event_id\":\"0123456789\",\"event_type\":\"orders\",\"schema_version\":1,\
     \"occurred_at\":\"2026-03-05T10:12:33Z\",\"producer\":\"svc\",\"payload\":{\"n\":1}}";
 
-fn secret() -> Secret {
+pub(super) fn secret() -> Secret {
     Secret::ed25519(&[7; 32])
 }
 
-static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+/// Another service's key.
+pub(super) fn insider() -> Secret {
+    Secret::ed25519(&[6; 32])
+}
+
+static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| snapshot(POLICY));
+
+pub(super) fn snapshot(policy: &str) -> Snapshot {
     let (from, until) = (NOW + -1_000_000, NOW + 1_000_000);
     let root = Secret::ed25519(&[8; 32]);
     let bundle = Bundle {
@@ -44,22 +51,29 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         version: 1,
         issued: from.0,
         expires: until.0,
-        keys: vec![KeyEntry::new(&secret(), "svc", from, until)],
+        keys: vec![
+            KeyEntry::new(&secret(), "svc", from, until),
+            KeyEntry::new(&insider(), "reader", from, until),
+        ],
     };
     let schemas = BTreeMap::from([(("orders".to_owned(), 1), b"{\"type\":\"object\"}".to_vec())]);
     let sources = Sources {
         bundle: bundle.seal(&root).unwrap().into_bytes(),
         root: root.public(),
-        policy: POLICY.to_owned(),
+        policy: policy.to_owned(),
         schemas,
         secrets: Vec::new(),
     };
     Snapshot::build(&sources).unwrap()
-});
+}
 
 fn message(h: &str, body: &str, salt: Option<[u8; 16]>) -> Delivery {
-    let signature = b64u(&secret().sign(&pae(HEADER_TYPE, h.as_bytes())));
-    let block = format!("1;{}:{signature}", secret().kid());
+    message_by(&secret(), h, body, salt)
+}
+
+pub(super) fn message_by(secret: &Secret, h: &str, body: &str, salt: Option<[u8; 16]>) -> Delivery {
+    let signature = b64u(&secret.sign(&pae(HEADER_TYPE, h.as_bytes())));
+    let block = format!("1;{}:{signature}", secret.kid());
     let mut fields = vec![Field::new(HEADER, h.to_owned()), Field::new(SIGNATURE, block)];
     fields.extend(salt.map(|salt| Field::new(SALT, b64u(&salt))));
     Delivery {
@@ -73,7 +87,7 @@ fn message(h: &str, body: &str, salt: Option<[u8; 16]>) -> Delivery {
     }
 }
 
-fn good() -> Delivery {
+pub(super) fn good() -> Delivery {
     let (length, salt) = (BODY.len(), [9; 16]);
     let digest = b64u(&body_digest(Some(BODY.as_bytes()), Some(&salt)));
     let h = format!(
@@ -173,7 +187,7 @@ fn refusals_quote_no_body() {
     assert!(!format!("{delivery:?}").contains("SECRET"));
 }
 
-fn flipped(bytes: &[u8], bit: usize) -> Bytes {
+pub(super) fn flipped(bytes: &[u8], bit: usize) -> Bytes {
     let mut bytes = bytes.to_vec();
     bytes[bit / 8] ^= 1 << (bit % 8);
     bytes.into()
@@ -196,7 +210,7 @@ fn any_value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn any_delivery() -> impl Strategy<Value = Delivery> {
+pub(super) fn any_delivery() -> impl Strategy<Value = Delivery> {
     let fields = vec((any_name(), any_value()), 0..5);
     let body =
         proptest::option::of(prop_oneof![vec(any::<u8>(), 0..64), Just(BODY.as_bytes().to_vec())]);

@@ -58,7 +58,7 @@ pub fn validate<'d>(
     })
 }
 
-fn safe_format(body: &[u8]) -> Result<(), Refusal> {
+pub(super) fn safe_format(body: &[u8]) -> Result<(), Refusal> {
     let found = unsafe_format(body);
     require(found.is_none(), Reason::UnsafeFormat, || {
         format!("the body begins like {}", found.unwrap_or_default())
@@ -85,11 +85,7 @@ pub(crate) fn enveloped(
     stream: &Stream,
     snapshot: &Snapshot,
 ) -> Result<Range<usize>, Refusal> {
-    let limits = json::Limits { bytes_max: stream.bytes_max, ..snapshot.json };
-    let document = json::read(body, &limits).map_err(|error| {
-        let reason = if error.is_limit() { Reason::JsonLimits } else { Reason::JsonAmbiguous };
-        Refusal::new(reason, error.to_string())
-    })?;
+    let document = document(body, stream, snapshot)?;
     let envelope = envelope::read(&document)?;
     envelope.equals(header)?;
     schema(header, envelope.payload, snapshot)?;
@@ -97,7 +93,24 @@ pub(crate) fn enveloped(
     Ok(envelope.payload_span)
 }
 
-fn schema(header: &Header<'_>, payload: &Value<'_>, snapshot: &Snapshot) -> Result<(), Refusal> {
+/// The strict reader, within the stream's own limit.
+pub(super) fn document<'b>(
+    body: &'b [u8],
+    stream: &Stream,
+    snapshot: &Snapshot,
+) -> Result<Value<'b>, Refusal> {
+    let limits = json::Limits { bytes_max: stream.bytes_max, ..snapshot.json };
+    json::read(body, &limits).map_err(|error| {
+        let reason = if error.is_limit() { Reason::JsonLimits } else { Reason::JsonAmbiguous };
+        Refusal::new(reason, error.to_string())
+    })
+}
+
+pub(super) fn schema(
+    header: &Header<'_>,
+    payload: &Value<'_>,
+    snapshot: &Snapshot,
+) -> Result<(), Refusal> {
     let schema = snapshot.schema(&header.typ, header.sv).ok_or_else(|| {
         let detail = format!("no schemas/{}/{}.json here", header.typ, header.sv);
         Refusal::new(Reason::SchemaUnknown, detail)
@@ -112,7 +125,11 @@ fn schema(header: &Header<'_>, payload: &Value<'_>, snapshot: &Snapshot) -> Resu
 }
 
 // A number stands for its exact text, so that 1 and "1" are the same key on every broker.
-fn key_field(header: &Header<'_>, stream: &Stream, payload: &Value<'_>) -> Result<(), Refusal> {
+pub(super) fn key_field(
+    header: &Header<'_>,
+    stream: &Stream,
+    payload: &Value<'_>,
+) -> Result<(), Refusal> {
     let Some(member) = &stream.key else { return Ok(()) };
     let found = key_text(payload, member);
     require(found == header.okey.as_deref(), Reason::KeyField, || {

@@ -2,7 +2,7 @@
 //! The ledger's rows: what is known of an event, and whether it may run.
 
 use chancery::ports::Known;
-use chancery_core::claim::ClaimRequest;
+use chancery_core::claim::{ClaimRequest, Standing};
 use chancery_core::order::{Head, KeyState};
 use chancery_core::time::DAY_MS;
 use chancery_core::{Disposition, Timestamp};
@@ -88,17 +88,22 @@ pub(crate) struct Ids {
     pub(crate) id: [u8; 16],
     /// What it says.
     pub(crate) content: [u8; 16],
-    /// Its ordering key, on ordered streams.
+    /// Its ordering key, on ordered streams: what judges it.
     pub(crate) key: Option<[u8; 16]>,
+    /// The same, if it may move the key's head and hold others back.
+    pub(crate) moves: Option<[u8; 16]>,
 }
 
 impl Ids {
     pub(crate) fn of(ask: &ClaimRequest, shared: &Shared) -> Ids {
         let key = ask.key.as_deref().filter(|_| ask.ordered);
+        let key =
+            key.map(|key| key_id(shared, &ask.group, &ask.stream, ask.tenant.as_deref(), key));
         Ids {
             id: shared.hash("id", &[Some(&ask.identity)]),
             content: shared.hash("content", &[Some(&ask.content)]),
-            key: key.map(|key| key_id(shared, &ask.group, &ask.stream, ask.tenant.as_deref(), key)),
+            key,
+            moves: key.filter(|_| ask.standing == Standing::Sound),
         }
     }
 
@@ -215,8 +220,11 @@ pub(crate) fn key_state(
     row: Option<&Row>,
 ) -> rusqlite::Result<KeyState> {
     let outstanding = row.is_some_and(|row| row.timely);
-    let Some(key) = ids.key else { return Ok(KeyState { outstanding, head: None, behind: false }) };
-    let head = head(sql, &key)?;
+    let latched = !ask.standing.is_signed() && latched(sql, ask)?;
+    let head = ids.key.map(|key| head(sql, &key)).transpose()?.flatten();
+    let Some(key) = ids.moves else {
+        return Ok(KeyState { outstanding, head, behind: false, latched });
+    };
     let last = head.map_or(0, |head| head.version);
     // What is at or below the head can never run, so it holds nothing back.
     let behind = sql
@@ -225,7 +233,28 @@ pub(crate) fn key_state(
                  AND version < ?3 AND disposition IN ('park', 'hold'))",
         )?
         .query_row(params![key, last, ask.version.unwrap_or(0)], |row| row.get(0))?;
-    Ok(KeyState { outstanding, head, behind })
+    Ok(KeyState { outstanding, head, behind, latched })
+}
+
+/// Whether the producer that is claimed has ever signed on this stream.
+fn latched(sql: &Connection, ask: &ClaimRequest) -> rusqlite::Result<bool> {
+    sql.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM chancery_latch
+             WHERE grp = ?1 AND stream = ?2 AND producer = ?3)",
+    )?
+    .query_row(params![ask.group, ask.stream, ask.producer], |row| row.get(0))
+}
+
+/// Remembers for good that a producer signs on a stream.
+fn latch(sql: &Connection, ask: &ClaimRequest) -> rusqlite::Result<()> {
+    if ask.standing.is_signed() {
+        sql.prepare_cached(
+            "INSERT INTO chancery_latch (grp, stream, producer) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![ask.group, ask.stream, ask.producer])?;
+    }
+    Ok(())
 }
 
 /// The last message committed for a key.
@@ -267,7 +296,7 @@ pub(crate) fn done(sql: &Connection, ask: &ClaimRequest, ids: &Ids) -> rusqlite:
     )?
     .execute(params![ids.id, ids.content])?;
     super::kept::forget(sql, &ask.group, &ask.stream, &ask.message_id)?;
-    if let (Some(key), Some(version)) = (&ids.key, ask.version) {
+    if let (Some(key), Some(version)) = (&ids.moves, ask.version) {
         let mut message = [0; 16];
         message.copy_from_slice(ask.message_id.split_at(16).0);
         set_head(sql, key, &Head { version, message, term: ask.term.unwrap_or(0) })?;
@@ -371,7 +400,7 @@ pub(crate) fn raise_expiry(
     Ok(raised > 0)
 }
 
-/// Writes the row. What is final stays, what has other content stays; expiry is only raised,
+/// Writes the row, and that its producer signs. What is final stays, what has other content stays; expiry is only raised,
 /// `timely` only gained.
 fn put(
     sql: &Connection,
@@ -380,6 +409,7 @@ fn put(
     state: State,
     end_claim: bool,
 ) -> rusqlite::Result<()> {
+    latch(sql, ask)?;
     sql.prepare_cached(
         "INSERT INTO chancery_ledger (id, state, content, message_id, position, timely, expires)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)

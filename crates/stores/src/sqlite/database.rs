@@ -16,6 +16,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavio
 use sha2::Sha256;
 
 use super::claims::State;
+use super::findings::{self, Findings};
 use super::housekeeping;
 use super::identity;
 use super::kept::KeptStore;
@@ -86,6 +87,8 @@ pub struct Stats {
     pub ledger: BTreeMap<&'static str, u64>,
     /// Kept messages by stream and disposition (`hold`, `park`, `quarantine`).
     pub kept: BTreeMap<(String, String), u64>,
+    /// What ran below `enforce`, by group and stream.
+    pub findings: BTreeMap<(String, String), Findings>,
     /// When the oldest held message was first kept.
     pub held_since: Option<Timestamp>,
     /// Records that are not sealed yet.
@@ -405,6 +408,7 @@ fn stats(sql: &Connection) -> rusqlite::Result<Stats> {
         evidence_pending: count("SELECT count(*) FROM chancery_evidence WHERE idx IS NULL")?,
         outbox_pending: count("SELECT count(*) FROM chancery_outbox WHERE refused IS NULL")?,
         outbox_refused: count("SELECT count(*) FROM chancery_outbox WHERE refused IS NOT NULL")?,
+        findings: findings::all(sql)?,
         ..Stats::default()
     };
     let mut ledger = sql.prepare("SELECT state, count(*) FROM chancery_ledger GROUP BY state")?;

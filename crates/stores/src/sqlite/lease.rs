@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 use super::claims::{self, Ids, State};
 use super::common::{Claimed, Common, Running};
 use super::database::{Database, Shared};
-use super::outbox;
 use super::owners::InHand;
+use super::{findings, outbox};
 
 /// How long a claim lasts, in milliseconds: twice a handler's default time.
 const LEASE_MS: i64 = MINUTE_MS;
@@ -196,7 +196,8 @@ impl Unit for LeasedUnit {
             for draft in &lease.drafts {
                 outbox::put(sql, draft, now)?;
             }
-            claims::done(sql, &ask, &ids)
+            claims::done(sql, &ask, &ids)?;
+            findings::count(sql, &record)
         };
         shared.tell(write.sql().and_then(finish))?;
         record.attempts = attempts;

@@ -13,6 +13,7 @@ use chancery_core::{Fault, FaultKind, Timestamp};
 use super::claims::{self, Ids};
 use super::common::{Claimed, Common, Running};
 use super::database::Database;
+use super::findings;
 use super::owners::InHand;
 use super::tx::Tx;
 use super::write::CommitError;
@@ -117,7 +118,11 @@ impl Unit for Transaction {
             drop((in_hand, write));
             return blame(&common, &ask, Fault { kind, detail: detail.to_owned() }).await;
         }
-        common.tell(write.sql().and_then(|sql| claims::done(sql, &ask, &ids)))?;
+        let done = |sql: &rusqlite::Connection| {
+            claims::done(sql, &ask, &ids)?;
+            findings::count(sql, &record)
+        };
+        common.tell(write.sql().and_then(done))?;
         record.attempts = attempts;
         write.record(record);
         drop(in_hand);

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::evidence;
 
 /// Version of the tables below. A newer one is refused.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS chancery_meta (
@@ -108,6 +108,22 @@ CREATE TABLE IF NOT EXISTS chancery_sum (
     PRIMARY KEY (minute, grp, stream, reason)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS chancery_latch (
+    grp TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    producer TEXT NOT NULL,
+    PRIMARY KEY (grp, stream, producer)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS chancery_finding (
+    grp TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (grp, stream, reason)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS chancery_outbox (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     stream TEXT NOT NULL,
@@ -148,6 +164,8 @@ pub(crate) fn migrate(sql: &Connection, birth: &Birth) -> rusqlite::Result<()> {
     insert.execute(params!["key", birth.key])?;
     insert.execute(params!["born", birth.born])?;
     insert.execute(params!["bundle_version", 0])?;
+    let raise = "UPDATE chancery_meta SET value = ?1 WHERE name = 'format' AND value < ?1";
+    sql.execute(raise, [FORMAT])?;
     Ok(())
 }
 

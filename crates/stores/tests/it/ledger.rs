@@ -6,6 +6,7 @@ mod world;
 mod broken;
 mod consumed;
 mod interleaved;
+mod ladder;
 mod leased;
 mod lent;
 mod once;

@@ -18,8 +18,8 @@ use chancery::core::text::b64u;
 use chancery::core::time::{DAY_MS, MINUTE_MS, SECOND_MS};
 use chancery::core::{AppendTime, Field, Reader};
 use chancery::{
-    Admitted, Consumer, Delivery, Event, Fault, Handler, Outcome, Publisher, Settings, Snapshots,
-    Source,
+    Admitted, ConsumeError, Consumer, Delivery, Event, Fault, Handler, Outcome, Publisher,
+    Settings, Snapshots, Source,
 };
 use chancery_local::{Broker, LocalReceipt, LocalSource};
 use chancery_stores::log::{Disk, LogReader};
@@ -483,7 +483,7 @@ fn signature(key: &Secret, number: u64) -> Field {
 /// A consumer that runs.
 struct Running {
     stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<Result<(), Fault>>,
+    task: tokio::task::JoinHandle<Result<(), ConsumeError>>,
 }
 
 impl Running {

@@ -5,11 +5,12 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use chancery::core::policy::Rung;
 use chancery::core::record::Decider;
 use chancery::core::{Delivery, Disposition, Reason, Snapshot, Timestamp};
 use chancery::ports::{Ledger, Unit};
-use chancery::receive::{Receiver, Settle, Settled, receive};
-use chancery::{Admitted, Handler, Outcome, Signals};
+use chancery::receive::{Receiver, Settle, Settled, receive, receive_unproven};
+use chancery::{Admitted, Handler, Observer, Outcome, Signals, Unproven};
 use chancery_stores::sqlite::{Database, KeptEntry, KeptFilter, Leased, Limits, Transactional};
 use chancery_testkit::vectors::{self, Action, Delivered, Expect, Snapshots, Vector};
 use serde::Deserialize;
@@ -74,6 +75,12 @@ impl<E: Send + Sync, T: Send> Handler<E, T> for Does {
     }
 }
 
+impl<T: Send> Observer<T> for Does {
+    async fn observe(&self, _: &Unproven, _: &mut T) -> Outcome {
+        Outcome::Done
+    }
+}
+
 /// One group with an empty ledger.
 struct Place<'v> {
     vector: &'v Vector,
@@ -99,7 +106,7 @@ impl<'v> Place<'v> {
     where
         E: DeserializeOwned + Send + Sync + 'static,
         L: Ledger,
-        Does: Handler<E, <L::Unit as Unit>::Lent>,
+        Does: Handler<E, <L::Unit as Unit>::Lent> + Observer<<L::Unit as Unit>::Lent>,
     {
         for (at, step) in self.vector.steps.iter().enumerate() {
             let snapshot = step.snapshot.as_ref().unwrap_or(&self.vector.snapshot);
@@ -126,7 +133,7 @@ impl<'v> Place<'v> {
     where
         E: DeserializeOwned + Send + Sync + 'static,
         L: Ledger,
-        Does: Handler<E, <L::Unit as Unit>::Lent>,
+        Does: Handler<E, <L::Unit as Unit>::Lent> + Observer<<L::Unit as Unit>::Lent>,
     {
         let reader = &self.vector.reader;
         let decider = Decider {
@@ -143,6 +150,10 @@ impl<'v> Place<'v> {
             attempts_max: self.attempts_max,
             handler_timeout: Duration::from_secs(20),
         };
+        let rules = snapshot.policy.streams.get(&delivery.stream);
+        if rules.is_some_and(|rules| rules.rung < Rung::Enforce) {
+            return receive_unproven(delivery, snapshot, &with, step.now).await.unwrap();
+        }
         receive::<E, L, Does>(delivery, snapshot, &with, step.now).await.unwrap()
     }
 

@@ -6,7 +6,7 @@ use chancery_testkit::vectors::Action;
 
 use crate::cases::{Cases, Step, reads};
 use crate::craft::{Copy, Message, SIGNED, b64u, quoted, sha256};
-use crate::world::{DAY, MINUTE, World};
+use crate::world::{DAY, MINUTE, SOURCE, World};
 
 pub(crate) fn cases(cases: &mut Cases, world: &World) {
     duplicates(cases, world);
@@ -18,6 +18,56 @@ pub(crate) fn cases(cases: &mut Cases, world: &World) {
     forks(cases, world);
     parked_keys(cases, world);
     holds(cases, world);
+    ladder(cases, world);
+}
+
+/// On a stream at `observe`, whose producer may still be unsigned.
+fn ladder(cases: &mut Cases, world: &World) {
+    let e212 = "E212_SIGNATURE_STRIPPED";
+    let signed = || world.order().signed(&[&world.orders]);
+    let bare = || world.order().bare();
+    let tell = |from: &str, to: &str| bare().body(Some(SOURCE.replace(from, to).as_bytes()));
+    let at = |copy: Copy, place: u64, expect: &str| {
+        created(copy, expect).position(&format!("orders.created/{place}"))
+    };
+    let mut script = |name: &str, why: &str, steps: Vec<Step>| {
+        cases.script(name, why, steps).snapshot = "observed".to_owned();
+    };
+    script(
+        "ladder/latch",
+        "once a producer has signed, its unsigned messages are refused on every rung",
+        vec![
+            at(bare(), 1, "ok"),
+            at(signed(), 2, "ok"),
+            at(tell("Z6K8X", "Z6K8Y"), 3, e212),
+            at(signed(), 4, "E502_REPLAY"),
+        ],
+    );
+    script(
+        "ladder/unknown-key-after-latch",
+        "a key that is not known here may be new and honest: held, not observed",
+        vec![
+            at(signed(), 1, "ok"),
+            at(world.order().signed(&[&world.stranger]), 2, "E202_UNKNOWN_KEY"),
+        ],
+    );
+    let stripped = signed().without("chancery-sig");
+    script(
+        "ladder/stripped",
+        "a signature that was taken away is no honest absence on any rung",
+        vec![at(stripped, 1, e212), at(bare(), 2, "ok")],
+    );
+    let other = tell("\"producer\": \"svc-orders\"", "\"producer\": \"svc-shop\"");
+    script(
+        "ladder/unlisted",
+        "who may be unsigned is written down; nobody else may",
+        vec![at(other, 1, "E201_UNSIGNED")],
+    );
+    script(
+        "ladder/replay",
+        "replay is never laddered, signed or not",
+        vec![at(bare(), 1, "ok"), at(bare(), 2, "E502_REPLAY"), at(bare(), 1, "E501_DUPLICATE")],
+    );
 }
 
 fn created(copy: Copy, expect: &str) -> Step {

@@ -155,15 +155,24 @@ impl World {
         }
         let mut newer = self.trusted().to_vec();
         newer.push(&self.late);
-        self.snapshot(&folder.join("snapshots/main"), &self.trusted(), 1)?;
-        self.snapshot(&folder.join("snapshots/newer"), &newer, 2)
+        self.snapshot(&folder.join("snapshots/main"), &self.trusted(), 1, POLICY)?;
+        self.snapshot(&folder.join("snapshots/newer"), &newer, 2, POLICY)?;
+        let below = "\n    kind: event\n    rung: observe\n    unsigned: [svc-orders]\n    owner: svc-orders\n";
+        let observed = POLICY.replacen("\n    kind: event\n    owner: svc-orders\n", below, 1);
+        self.snapshot(&folder.join("snapshots/observed"), &self.trusted(), 1, &observed)
     }
 
-    fn snapshot(&self, at: &Path, keys: &[&Key], version: u64) -> Result<(), Box<dyn Error>> {
+    fn snapshot(
+        &self,
+        at: &Path,
+        keys: &[&Key],
+        version: u64,
+        policy: &str,
+    ) -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(at.join("secrets"))?;
         fs::write(at.join("bundle.json"), self.bundle(keys, version))?;
         fs::write(at.join("root.pub"), b64u(&self.root.public()) + "\n")?;
-        fs::write(at.join("policy.yaml"), POLICY)?;
+        fs::write(at.join("policy.yaml"), policy)?;
         fs::write(at.join("secrets/legacy.hex"), hex(&self.legacy.seed()) + "\n")?;
         for (typ, version, document) in SCHEMAS {
             let folder = at.join("schemas").join(typ);

@@ -2,10 +2,12 @@
 //! The smallest ledger that gives every stateful reason: one group, in memory, nothing durable.
 //! Real ledgers are judged by the same vectors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chancery_core::claim::ClaimRequest;
-use chancery_core::order::{Head, KeyState, order};
+use chancery_core::order::{Head, KeyState, order, order_unproven};
+use chancery_core::policy::Rung;
+use chancery_core::screen::assess;
 use chancery_core::{
     Admitted, Delivery, Disposition, Reader, Reason, Refusal, Snapshot, Timestamp, screen,
 };
@@ -28,7 +30,8 @@ pub enum Verdict {
 /// # Errors
 /// A snapshot or an earlier delivery that the vector names and that is not there.
 pub fn judge(vector: &Vector, snapshots: &Snapshots) -> Result<Vec<Verdict>, String> {
-    let mut group = Group { vector, events: BTreeMap::new(), heads: BTreeMap::new() };
+    let mut group =
+        Group { vector, events: BTreeMap::new(), heads: BTreeMap::new(), latched: BTreeSet::new() };
     let mut held = BTreeMap::new();
     let mut verdicts = Vec::new();
     for (at, step) in vector.steps.iter().enumerate() {
@@ -58,6 +61,8 @@ struct Group<'v> {
     vector: &'v Vector,
     events: BTreeMap<[u8; 32], Event>,
     heads: BTreeMap<(String, String), Head>,
+    /// Producers that have signed, by stream.
+    latched: BTreeSet<(String, String)>,
 }
 
 struct Event {
@@ -80,6 +85,10 @@ impl Group<'_> {
     ) -> Result<Verdict, Refusal> {
         let reader: &Reader = &self.vector.reader;
         let now: Timestamp = step.now;
+        let rules = snapshot.policy.streams.get(&delivery.stream);
+        if rules.is_some_and(|rules| rules.rung < Rung::Enforce) {
+            return self.observe(delivery, snapshot, now);
+        }
         let validated = screen(delivery, snapshot, reader, now)?;
         let ask = validated.claim(snapshot.policy.times.horizon_ms());
         self.known(&ask)?;
@@ -87,6 +96,28 @@ impl Group<'_> {
         let admitted = order(validated, &state).inspect_err(|why| self.set_aside(&ask, why))?;
         self.events.entry(ask.identity).or_insert_with(|| Event::new(&ask, false));
         self.handle(&admitted, &ask, step.handler).inspect_err(|why| self.set_aside(&ask, why))
+    }
+
+    /// Below `enforce`: the observer is always done.
+    fn observe(
+        &mut self,
+        delivery: &Delivery,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Verdict, Refusal> {
+        let assessed = assess(delivery, snapshot, &self.vector.reader, now)?;
+        let ask = assessed.claim(snapshot.policy.times.horizon_ms(), now);
+        self.known(&ask)?;
+        let mut state = self.state(&ask);
+        let producer = (ask.stream.clone(), ask.producer.clone());
+        state.latched = self.latched.contains(&producer);
+        if ask.standing.is_signed() {
+            self.latched.insert(producer);
+        }
+        order_unproven(assessed, &state)?;
+        let event = self.events.entry(ask.identity).or_insert_with(|| Event::new(&ask, false));
+        event.done = true;
+        Ok(Verdict::Ok)
     }
 
     fn known(&self, ask: &ClaimRequest) -> Result<(), Refusal> {
@@ -115,6 +146,7 @@ impl Group<'_> {
             outstanding: self.events.contains_key(&ask.identity),
             head: key.and_then(|key| self.heads.get(&key)).copied(),
             behind: ask.ordered && self.events.values().any(earlier),
+            latched: false,
         }
     }
 

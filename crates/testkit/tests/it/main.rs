@@ -11,6 +11,7 @@
 )]
 
 mod fuzz;
+mod ladder;
 mod signed;
 mod tidy;
 mod vectors;

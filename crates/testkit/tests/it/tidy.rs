@@ -124,6 +124,8 @@ fn every_reason_is_in_the_specification_as_the_code_has_it() {
         let row = row.unwrap_or_else(|| panic!("{reason} has no row in spec/pipeline.md"));
         let (step, disposition) = (reason.step().to_string(), reason.disposition().to_string());
         assert!(row.contains(&step) && row.contains(&disposition), "spec/pipeline.md: {row}");
+        let below = if reason.is_laddered() { "| found |" } else { "| refused |" };
+        assert!(row.contains(below), "spec/pipeline.md: {row}");
     }
     let codes: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
     assert_eq!(codes.len(), Reason::ALL.len(), "two reasons with one code");

@@ -4,14 +4,12 @@
 use std::io;
 use std::process::{ExitStatus, Stdio};
 
-use chancery::{Admitted, Outcome};
-use chancery_core::text::b64u;
+use chancery::Outcome;
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde::de::IgnoredAny;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use super::{Attempt, Effect, Halt, line};
+use super::{Attempt, Effect, Halt, Line};
 use crate::exit::{Failure, Result, system_text};
 
 /// EX_TEMPFAIL: not now.
@@ -36,18 +34,17 @@ impl Program {
         Ok(Program { program, args: argv.collect(), halt })
     }
 
-    async fn child(
-        &self,
-        event: &Admitted<IgnoredAny>,
-        attempt: &Attempt,
-        line: &[u8],
-    ) -> io::Result<ExitStatus> {
-        let mut child = Command::new(&self.program)
+    async fn child(&self, line: &Line, attempt: &Attempt) -> io::Result<ExitStatus> {
+        let mut command = Command::new(&self.program);
+        command.env_remove("CHANCERY_MESSAGE");
+        if let Some(message) = &line.message {
+            command.env("CHANCERY_MESSAGE", message);
+        }
+        let mut child = command
             .args(&self.args)
             .env("CHANCERY_KEY", &attempt.key)
             .env("CHANCERY_FENCE", attempt.fence.to_string())
-            .env("CHANCERY_MESSAGE", b64u(event.message_id()))
-            .env("CHANCERY_STREAM", event.stream())
+            .env("CHANCERY_STREAM", &line.stream)
             .stdin(Stdio::piped())
             // Of its own group: an interrupt at the terminal is ours, the message is finished.
             .process_group(0)
@@ -56,7 +53,7 @@ impl Program {
         let group = Group::of(&child);
         if let Some(mut stdin) = child.stdin.take() {
             // A program may be done without reading; its exit status decides.
-            let _ = stdin.write_all(line).await;
+            let _ = stdin.write_all(&line.bytes).await;
         }
         let status = child.wait().await;
         group.over();
@@ -89,12 +86,8 @@ impl Drop for Group {
 }
 
 impl Effect for Program {
-    async fn run(&self, event: &Admitted<IgnoredAny>, attempt: &Attempt) -> Outcome {
-        let line = match line::encode(event) {
-            Ok(line) => line,
-            Err(_) => return Outcome::Park("the payload is not one JSON document".to_owned()),
-        };
-        match self.child(event, attempt, &line).await {
+    async fn run(&self, line: &Line, attempt: &Attempt) -> Outcome {
+        match self.child(line, attempt).await {
             Ok(status) => outcome(status),
             // Nothing ran, so nothing can be held against the message.
             Err(error) => {

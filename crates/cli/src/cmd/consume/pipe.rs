@@ -4,10 +4,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use chancery::{Admitted, Outcome};
-use serde::de::IgnoredAny;
+use chancery::Outcome;
 
-use super::{Attempt, Effect, Halt, line};
+use super::{Attempt, Effect, Halt, Line};
 use crate::exit::Result;
 use crate::out;
 
@@ -25,13 +24,9 @@ impl Pipe {
 }
 
 impl Effect for Pipe {
-    async fn run(&self, event: &Admitted<IgnoredAny>, _: &Attempt) -> Outcome {
-        let line = match line::encode(event) {
-            Ok(line) => line,
-            Err(_) => return Outcome::Park("the payload is not one JSON document".to_owned()),
-        };
+    async fn run(&self, line: &Line, _: &Attempt) -> Outcome {
         // A reader that is slow holds us up here; that is what a pipe is for.
-        match tokio::task::block_in_place(|| write_whole(&self.out, &line)) {
+        match tokio::task::block_in_place(|| write_whole(&self.out, &line.bytes)) {
             Ok(()) => Outcome::Done,
             Err(error) => self.halt.with(out::stdout(&error)).await,
         }

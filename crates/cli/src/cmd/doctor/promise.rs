@@ -67,7 +67,14 @@ fn of(stream: &Stream) -> Vec<String> {
         }
         Rung::Enforce => format!("only {owner} can have sent what is handled"),
         Rung::Mark | Rung::Observe => {
-            format!("below enforce: what {owner} did not send is counted and still handled")
+            let listed = match &*stream.unsigned {
+                [] => "nobody".to_owned(),
+                list => list.join(" or "),
+            };
+            format!(
+                "below enforce: nothing is handled as proven; {listed} may be unsigned, and so \
+                 forged, until the first signed message; what {owner} signed is marked as verified"
+            )
         }
     };
     let order = match (&stream.key, stream.ordered) {

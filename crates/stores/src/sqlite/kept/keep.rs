@@ -27,6 +27,9 @@ pub(crate) fn keep(
     let sql = write.sql()?;
     if let (Some(ask), Disposition::Skip) = (kept.ask, kept.refusal.reason.disposition()) {
         forget(sql, kept.group, &kept.delivery.stream, &ask.message_id)?;
+        if !ask.standing.is_signed() {
+            forget_unproven(sql, kept)?;
+        }
         let replay = kept.refusal.reason == Reason::Replay;
         if !replay || quota::has_own_record(sql, kept, &record, limits.stranger_records_max)? {
             write.record(record);
@@ -165,6 +168,7 @@ impl<'k> This<'k> {
             )?
             .execute(params![group, delivery.stream, self.digest, existing.row])?;
         }
+        let proven = ask.filter(|ask| ask.standing.is_signed());
         let same_place = existing.position == delivery.position;
         if !same_place && (ask.is_none() || refusal.reason == Reason::LatePublish) {
             return Ok(());
@@ -193,9 +197,9 @@ impl<'k> This<'k> {
             self.verified,
             ids.map(|ids| ids.id),
             ids.map(|ids| ids.content),
-            ask.map(|ask| &ask.producer),
-            ask.and_then(|ask| ask.tenant.as_ref()),
-            ids.and_then(|ids| ids.key),
+            proven.map(|ask| &ask.producer),
+            proven.and_then(|ask| ask.tenant.as_ref()),
+            ids.and_then(|ids| ids.moves),
             ask.and_then(|ask| ask.version),
         ])?;
         Ok(())
@@ -230,6 +234,7 @@ impl<'k> This<'k> {
         record: &Record,
     ) -> rusqlite::Result<()> {
         let Kept { group, delivery, refusal, ask, snapshot, now } = self.kept;
+        let proven = ask.filter(|ask| ask.standing.is_signed());
         sql.prepare_cached(
             "INSERT INTO chancery_kept (grp, stream, digest, message_id, verified, disposition,
                  reason, detail, ledger, content, producer, tenant, okey, version, position,
@@ -249,9 +254,9 @@ impl<'k> This<'k> {
             refusal.detail,
             ids.map(|ids| ids.id),
             ids.map(|ids| ids.content),
-            ask.map(|ask| &ask.producer),
-            ask.and_then(|ask| ask.tenant.as_ref()),
-            ids.and_then(|ids| ids.key),
+            proven.map(|ask| &ask.producer),
+            proven.and_then(|ask| ask.tenant.as_ref()),
+            ids.and_then(|ids| ids.moves),
             ask.and_then(|ask| ask.version),
             delivery.position,
             delivery.appended.at().map(|at| at.0),
@@ -271,7 +276,7 @@ impl<'k> This<'k> {
     /// Whether it waits for a version that has come meanwhile.
     fn is_due(&self, sql: &Connection, ids: Option<&Ids>) -> rusqlite::Result<bool> {
         let waits = matches!(self.kept.refusal.reason, Reason::Gap | Reason::BehindParked);
-        let (Some(key), true) = (ids.and_then(|ids| ids.key), waits) else { return Ok(false) };
+        let (Some(key), true) = (ids.and_then(|ids| ids.moves), waits) else { return Ok(false) };
         let last = claims::head(sql, &key)?.map_or(0, |head| head.version);
         let version = self.kept.ask.and_then(|ask| ask.version).unwrap_or(0);
         Ok(version <= last.saturating_add(1))
@@ -305,6 +310,16 @@ pub(crate) fn forget(
          AND disposition IN ('hold', 'park')",
     )?
     .execute(params![group, stream, message_id])?;
+    Ok(())
+}
+
+/// What nobody signed is known by its bytes alone: a copy of it that ran is held no longer.
+fn forget_unproven(sql: &Connection, kept: &Kept<'_>) -> rusqlite::Result<()> {
+    sql.prepare_cached(
+        "DELETE FROM chancery_kept WHERE grp = ?1 AND stream = ?2 AND digest = ?3
+         AND verified = 0 AND disposition IN ('hold', 'park')",
+    )?
+    .execute(params![kept.group, kept.delivery.stream, codec::digest(kept.delivery)])?;
     Ok(())
 }
 

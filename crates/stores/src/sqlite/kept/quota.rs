@@ -19,7 +19,10 @@ const SUMS_MAX: usize = 100;
 pub(crate) fn is_verified(kept: &Kept<'_>) -> bool {
     let after =
         matches!(kept.refusal.reason.step(), Step::Freshness | Step::Authorize | Step::Validate);
-    kept.ask.is_some() || (after && claimed_kid(kept.delivery).is_some())
+    match kept.ask {
+        Some(ask) => ask.standing.is_signed(),
+        None => after && claimed_kid(kept.delivery).is_some(),
+    }
 }
 
 /// Whose room a message takes.
@@ -45,7 +48,7 @@ impl Bucket {
             shared.hash(label, &parts.each_ref().map(Option::as_deref))
         };
         let (rows_max, bytes_max) = (limits.rows_max, limits.bytes_max);
-        if let Some(ask) = kept.ask {
+        if let Some(ask) = kept.ask.filter(|ask| ask.standing.is_signed()) {
             let tenant = ask.tenant.as_deref().and_then(some);
             let name = hash("quota/producer", [group, some(&ask.producer), tenant]);
             return Bucket { name, strangers: None, shared: name, rows_max, bytes_max };
