@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ use crate::ports::{Ledger, Source, Unit};
 use crate::receive::{Receiver, Settle, Settled, backoff, receive, receive_unproven};
 use crate::signals::Signals;
 use crate::snapshots::Snapshots;
+
+/// Longest time between telling the broker what was settled.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// How a consumer runs.
 #[derive(Clone, Debug)]
@@ -193,6 +197,7 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Summary, ConsumeError> {
         tokio::pin!(stop);
+        let mut stop = Stop { signal: stop, came: false };
         let decider = Decider {
             group: self.reader.group.clone(),
             service: self.reader.service.clone(),
@@ -208,40 +213,42 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                 self.note_snapshot(&decider, &snapshot).await?;
                 run.judged = Some(snapshot.digest);
             }
-            self.judge_again(entry, &decider, &snapshot, known, &mut run).await?;
-            if self.finished(&run) {
+            self.judge_again(entry, &decider, &snapshot, known, (&mut run, &mut stop)).await?;
+            if self.finished(&run) || stop.came().await {
                 return Ok(run.summary);
             }
             let batch = tokio::select! {
                 biased;
-                () = &mut stop => return Ok(run.summary),
+                () = &mut stop.signal => return Ok(run.summary),
                 batch = self.source.receive(self.batch_max(&run), self.settings.poll) => batch?,
             };
             run.idle =
                 if batch.is_empty() { run.idle + self.settings.poll } else { Duration::ZERO };
-            self.handle_batch(entry, &decider, &snapshot, batch, &mut run).await?;
+            self.handle_batch(entry, &decider, &snapshot, batch, (&mut run, &mut stop)).await?;
         }
     }
 
-    /// Handles a batch. Outcomes are durable one by one; the broker is told of all of them at the
-    /// end, also when a fault ends the batch: what it was not told comes again and is skipped.
+    /// Handles a batch. Outcomes are durable one by one; the broker is told of them in parts, also
+    /// when a fault ends the batch: what it was not told comes again and is skipped.
     async fn handle_batch<N: Entry<L>>(
         &mut self,
         entry: &N,
         decider: &Decider,
         snapshot: &Snapshot,
         batch: Vec<(Delivery, S::Receipt)>,
-        run: &mut Run,
+        (run, stop): (&mut Run, &mut Stop<'_>),
     ) -> Result<(), Fault> {
         // Once a message of a key goes back, the later ones of that key go back with it.
         let mut waiting = BTreeSet::new();
         let mut settled = Vec::new();
         let (mut returned, mut left) = (Vec::new(), Vec::new());
         let mut fault = None;
+        let mut told = Instant::now();
         for (delivery, receipt) in batch {
             let key = &delivery.key;
             let behind = key.as_ref().is_some_and(|key| waiting.contains(key));
-            if fault.is_some() || behind || run.done_enough(&self.settings) {
+            let enough = run.done_enough(&self.settings) || stop.came().await;
+            if fault.is_some() || behind || enough {
                 returned.push((receipt, Duration::ZERO));
                 continue;
             }
@@ -250,6 +257,11 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                 Ok(Settle::Acknowledge(outcome)) => {
                     run.count(outcome);
                     settled.push(receipt);
+                    // A slow batch must not outlive its lease: to tell the broker renews it.
+                    if told.elapsed() >= TELL_EVERY {
+                        self.source.acknowledge(std::mem::take(&mut settled)).await?;
+                        told = Instant::now();
+                    }
                 }
                 Ok(Settle::GiveBack(delay)) => {
                     waiting.extend(key.clone());
@@ -273,19 +285,19 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         fault.map_or(Ok(()), Err)
     }
 
-    /// Judges kept messages again: those that were not judged against the snapshot `known`, those whose turn has come,
-    /// those that an operator released.
+    /// Judges kept messages again: those that were not judged against the snapshot `known`, those
+    /// whose turn has come, those that an operator released.
     async fn judge_again<N: Entry<L>>(
         &mut self,
         entry: &N,
         decider: &Decider,
         snapshot: &Snapshot,
         mut known: [u8; 32],
-        run: &mut Run,
+        (run, stop): (&mut Run, &mut Stop<'_>),
     ) -> Result<(), Fault> {
         run.waiting.retain(|_, until| *until > Instant::now());
         let (mut after, mut ran) = (i64::MIN, false);
-        while !run.done_enough(&self.settings) {
+        while !run.done_enough(&self.settings) && !stop.came().await {
             let group = &self.reader.group;
             let again = self.ledger.to_judge_again(group, &self.stream, &known, after, 64).await?;
             let Some(last) = again.last() else {
@@ -298,7 +310,8 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
             };
             after = last.row;
             for kept in again {
-                if run.done_enough(&self.settings) || run.waiting.contains_key(&kept.row) {
+                let enough = run.done_enough(&self.settings) || stop.came().await;
+                if enough || run.waiting.contains_key(&kept.row) {
                     continue;
                 }
                 let with = self.receiver(entry, decider);
@@ -419,6 +432,26 @@ where
         now: Timestamp,
     ) -> Result<Settle, Fault> {
         receive_unproven(delivery, snapshot, &with.with_handler(with.handler.0), now).await
+    }
+}
+
+/// When to stop, asked between messages.
+struct Stop<'s> {
+    signal: Pin<&'s mut (dyn Future<Output = ()> + Send)>,
+    came: bool,
+}
+
+impl Stop<'_> {
+    /// Whether it is time, without waiting.
+    async fn came(&mut self) -> bool {
+        if !self.came {
+            self.came = tokio::select! {
+                biased;
+                () = &mut self.signal => true,
+                () = std::future::ready(()) => false,
+            };
+        }
+        self.came
     }
 }
 
