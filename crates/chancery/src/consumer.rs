@@ -363,8 +363,8 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
 
     async fn usable_snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
         let snapshot = self.snapshots.current();
-        let highest = self.ledger.raise_bundle_version(snapshot.bundle_version).await?;
-        snapshot.usable(self.clock.now(), highest)?;
+        let newest = self.ledger.raise_bundle(snapshot.bundle()).await?;
+        snapshot.usable(self.clock.now(), newest)?;
         Ok(snapshot)
     }
 

@@ -10,6 +10,7 @@ use chancery_core::claim::ClaimRequest;
 use chancery_core::order::KeyState;
 use chancery_core::record::Record;
 use chancery_core::seal::Sealed;
+use chancery_core::snapshot::BundleMark;
 use chancery_core::{Delivery, Fault, Refusal, Timestamp};
 
 /// One group's share of one stream on a broker.
@@ -123,9 +124,11 @@ pub trait Ledger: Send + Sync + 'static {
         max: usize,
     ) -> impl Future<Output = Result<Vec<KeptMessage>, Fault>> + Send;
 
-    /// Highest bundle version ever used with this ledger; raised to `version` if that is higher.
-    fn raise_bundle_version(&self, version: u64)
-    -> impl Future<Output = Result<u64, Fault>> + Send;
+    /// The newest bundle ever used with this ledger; `bundle` is that if its version is higher.
+    fn raise_bundle(
+        &self,
+        bundle: BundleMark,
+    ) -> impl Future<Output = Result<BundleMark, Fault>> + Send;
 }
 
 /// One message's claim, effect, outcome and evidence. Dropping it undoes everything.

@@ -39,6 +39,13 @@ impl Snapshots {
                 "restore the newer one",
             ));
         }
+        if next.bundle_version == slot.bundle_version && next.bundle_digest != slot.bundle_digest {
+            return Err(Misuse::new(
+                format!("is another one with version {}", next.bundle_version),
+                "trust bundle",
+                "restore the one in force and make the change again",
+            ));
+        }
         let changed = next.digest != slot.digest;
         if changed {
             *slot = Arc::new(next);

@@ -27,12 +27,23 @@ pub struct Snapshot {
     pub json: json::Limits,
     /// The bundle's version; never goes back.
     pub bundle_version: u64,
+    /// SHA-256 of the bundle's file: of one version there is one bundle.
+    pub bundle_digest: [u8; 32],
     /// Until when the bundle may be used.
     pub bundle_expires: Timestamp,
     /// SHA-256 over all sources; stands in every evidence record.
     pub digest: [u8; 32],
     /// Batch signatures that verified under `keys`; changes no answer.
     pub(crate) batches: Batches,
+}
+
+/// Names one bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundleMark {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its file.
+    pub digest: [u8; 32],
 }
 
 /// The bytes that a snapshot is made from.
@@ -82,6 +93,7 @@ impl Snapshot {
             schemas,
             json: json::Limits::DEFAULT,
             bundle_version: bundle.version,
+            bundle_digest: Sha256::digest(&sources.bundle).into(),
             bundle_expires: Timestamp(bundle.expires),
             digest: digest(sources),
             batches: Batches::default(),
@@ -93,18 +105,33 @@ impl Snapshot {
         self.schemas.get(typ)?.get(&version)
     }
 
-    /// Whether this snapshot may be used now, given the highest bundle version ever used here.
+    /// Which bundle this is.
+    pub fn bundle(&self) -> BundleMark {
+        BundleMark { version: self.bundle_version, digest: self.bundle_digest }
+    }
+
+    /// Whether this snapshot may be used now, given the newest bundle ever used here.
     ///
     /// # Errors
     /// `E208_BUNDLE_ROLLBACK`, `E209_BUNDLE_STALE`: ours, so the message is kept.
-    pub fn usable(&self, now: Timestamp, highest_version: u64) -> Result<(), Fault> {
-        if self.bundle_version < highest_version {
+    pub fn usable(&self, now: Timestamp, newest: BundleMark) -> Result<(), Fault> {
+        if self.bundle_version < newest.version {
             return Err(Fault {
                 kind: FaultKind::BundleRollback,
                 detail: format!(
-                    "the trust bundle has version {}, version {highest_version} was here already; \
-                     restore the newer one",
-                    self.bundle_version
+                    "the trust bundle has version {}, version {} was here already; restore the \
+                     newer one",
+                    self.bundle_version, newest.version
+                ),
+            });
+        }
+        if self.bundle_version == newest.version && self.bundle_digest != newest.digest {
+            return Err(Fault {
+                kind: FaultKind::BundleRollback,
+                detail: format!(
+                    "another trust bundle with version {} was here already; restore that one and \
+                     make the change again",
+                    newest.version
                 ),
             });
         }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::failure::FaultKind;
-use crate::snapshot::{Snapshot, Sources};
+use crate::snapshot::{BundleMark, Snapshot, Sources};
 
 fn root() -> Secret {
     Secret::ed25519(&[8; 32])
@@ -171,11 +171,15 @@ fn snapshot(bundle: &Bundle, domain: &str) -> Result<Snapshot, Misuse> {
 #[test]
 fn rollback_and_staleness_are_faults_of_ours() {
     let snapshot = snapshot(&bundle(), "d").unwrap();
-    assert_eq!(snapshot.usable(Timestamp(1_000), 5), Ok(()));
-    assert_eq!(snapshot.usable(Timestamp(0), 4), Ok(()));
-    let kind = |now, highest| snapshot.usable(Timestamp(now), highest).unwrap_err().kind;
-    assert_eq!(kind(500, 6), FaultKind::BundleRollback);
-    assert_eq!(kind(1_001, 5), FaultKind::BundleStale);
+    let mark = |version| BundleMark { version, ..snapshot.bundle() };
+    assert_eq!(snapshot.usable(Timestamp(1_000), mark(5)), Ok(()));
+    assert_eq!(snapshot.usable(Timestamp(0), mark(4)), Ok(()));
+    let kind = |now, newest| snapshot.usable(Timestamp(now), newest).unwrap_err().kind;
+    assert_eq!(kind(500, mark(6)), FaultKind::BundleRollback);
+    assert_eq!(kind(1_001, mark(5)), FaultKind::BundleStale);
+    // An old bundle that was changed anew until it had the same version.
+    let other = BundleMark { digest: [7; 32], ..snapshot.bundle() };
+    assert_eq!(kind(500, other), FaultKind::BundleRollback);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chancery::ports::{Kept, KeptMessage, Known, Stored};
 use chancery_core::claim::ClaimRequest;
 use chancery_core::record::Record;
+use chancery_core::snapshot::BundleMark;
 use chancery_core::{Fault, Timestamp};
 use rusqlite::params;
 
@@ -115,19 +116,29 @@ impl Common {
         self.shared.read(|sql| kept::to_judge_again(sql, group, stream, snapshot, after, max))
     }
 
-    pub(crate) async fn raise_bundle_version(&self, version: u64) -> Result<u64, Fault> {
-        let highest = |sql: &rusqlite::Connection| tables::meta::<u64>(sql, "bundle_version");
-        let known = self.shared.read(highest)?.unwrap_or(0);
-        if known >= version {
+    pub(crate) async fn raise_bundle(&self, bundle: BundleMark) -> Result<BundleMark, Fault> {
+        let newest = |sql: &rusqlite::Connection| -> rusqlite::Result<BundleMark> {
+            let version = tables::meta(sql, "bundle_version")?.unwrap_or(0);
+            // A ledger of an earlier format knows no digest of its newest bundle.
+            let digest = tables::meta(sql, "bundle_digest")?.unwrap_or(bundle.digest);
+            Ok(BundleMark { version, digest })
+        };
+        let known = self.shared.read(newest)?;
+        if known.version >= bundle.version {
             return Ok(known);
         }
         let write = self.shared.write().await?;
         let raise = |sql: &rusqlite::Connection| {
-            let raise = "UPDATE chancery_meta SET value = max(value, ?1) WHERE name = ?2";
-            sql.execute(raise, params![version, "bundle_version"])?;
-            highest(sql)
+            // Another process may have come first.
+            if newest(sql)?.version < bundle.version {
+                let put = "INSERT INTO chancery_meta (name, value) VALUES (?1, ?2)
+                           ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+                sql.execute(put, params!["bundle_version", bundle.version])?;
+                sql.execute(put, params!["bundle_digest", bundle.digest])?;
+            }
+            newest(sql)
         };
-        let raised = self.tell(write.sql().and_then(raise))?.unwrap_or(version);
+        let raised = self.tell(write.sql().and_then(raise))?;
         write.commit()?;
         Ok(raised)
     }

@@ -11,6 +11,7 @@ use chancery_core::claim::ClaimRequest;
 use chancery_core::order::KeyState;
 use chancery_core::record::Record;
 use chancery_core::seal::Draft;
+use chancery_core::snapshot::BundleMark;
 use chancery_core::text::b64u;
 use chancery_core::time::MINUTE_MS;
 use chancery_core::{Fault, Timestamp};
@@ -139,8 +140,8 @@ impl Ledger for Leased {
         self.common.to_judge_again(group, stream, snapshot, after, max)
     }
 
-    async fn raise_bundle_version(&self, version: u64) -> Result<u64, Fault> {
-        self.common.raise_bundle_version(version).await
+    async fn raise_bundle(&self, bundle: BundleMark) -> Result<BundleMark, Fault> {
+        self.common.raise_bundle(bundle).await
     }
 }
 

@@ -8,6 +8,7 @@ use chancery::ports::{Begun, Kept, KeptMessage, Ledger, Stored, Unit};
 use chancery_core::claim::ClaimRequest;
 use chancery_core::order::KeyState;
 use chancery_core::record::Record;
+use chancery_core::snapshot::BundleMark;
 use chancery_core::{Fault, FaultKind, Timestamp};
 
 use super::claims::{self, Ids};
@@ -79,8 +80,8 @@ impl Ledger for Transactional {
         self.0.to_judge_again(group, stream, snapshot, after, max)
     }
 
-    async fn raise_bundle_version(&self, version: u64) -> Result<u64, Fault> {
-        self.0.raise_bundle_version(version).await
+    async fn raise_bundle(&self, bundle: BundleMark) -> Result<BundleMark, Fault> {
+        self.0.raise_bundle(bundle).await
     }
 }
 

@@ -18,6 +18,7 @@ use chancery::core::claim::ClaimRequest;
 use chancery::core::evidence::Signer;
 use chancery::core::order::KeyState;
 use chancery::core::record::Record;
+use chancery::core::snapshot::BundleMark;
 use chancery::core::{Reader, Timestamp};
 use chancery::ports::{KeptMessage, Stored};
 use chancery::{
@@ -171,8 +172,8 @@ impl<L: Ledger> Ledger for WatchedLedger<L> {
         self.0.to_judge_again(group, stream, snapshot, after, max).await
     }
 
-    async fn raise_bundle_version(&self, version: u64) -> Result<u64, Fault> {
-        self.0.raise_bundle_version(version).await
+    async fn raise_bundle(&self, bundle: BundleMark) -> Result<BundleMark, Fault> {
+        self.0.raise_bundle(bundle).await
     }
 }
 

@@ -168,3 +168,20 @@ async fn too_many_records_without_a_sealer_stop_the_effects_and_lose_nothing() {
     let roomy = Transactional::new(&world.open()).unwrap();
     assert_eq!(run(&roomy, &OK, &order(6)).await, Ok(DONE));
 }
+
+/// Several consumers of one service are started at once on a new machine.
+#[test]
+fn many_may_open_a_new_database_at_once() {
+    for _ in 0..20 {
+        let world = World::new();
+        let path = world.folder.path().join("new.db");
+        std::thread::scope(|all| {
+            let open = || Database::open(&path).map(|database| database.store_uuid());
+            let opened: Vec<_> = (0..6).map(|_| all.spawn(open)).collect();
+            let mut uuids: Vec<_> =
+                opened.into_iter().map(|one| one.join().unwrap().unwrap()).collect();
+            uuids.dedup();
+            assert_eq!(uuids.len(), 1);
+        });
+    }
+}

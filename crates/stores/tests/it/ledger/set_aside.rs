@@ -5,6 +5,7 @@ use chancery::ports::Ledger;
 use chancery::receive::{Settle, Settled};
 use chancery::{Outcome, Reason};
 use chancery_core::record::RecordKind;
+use chancery_core::snapshot::BundleMark;
 use chancery_core::time::{DAY_MS, MINUTE_MS};
 use chancery_core::{AppendTime, Field, Snapshot, Timestamp};
 use chancery_stores::sqlite::{KeptFilter, Limits, SkipKey, Transactional};
@@ -494,9 +495,12 @@ async fn held_too_long_is_parked_for_a_person() {
 async fn the_bundle_version_only_rises() {
     let world = World::new();
     let ledger = Transactional::new(&world.open()).unwrap();
-    for (given, highest) in [(3, 3), (2, 3), (7, 7), (0, 7)] {
-        assert_eq!(ledger.raise_bundle_version(given).await, Ok(highest));
+    let mark = |version, byte| BundleMark { version, digest: [byte; 32] };
+    let given = [mark(3, 1), mark(2, 2), mark(7, 3), mark(0, 4), mark(7, 5)];
+    let newest = [mark(3, 1), mark(3, 1), mark(7, 3), mark(7, 3), mark(7, 3)];
+    for (given, newest) in given.into_iter().zip(newest) {
+        assert_eq!(ledger.raise_bundle(given).await, Ok(newest));
     }
     let other = Transactional::new(&world.open()).unwrap();
-    assert_eq!(other.raise_bundle_version(1).await, Ok(7));
+    assert_eq!(other.raise_bundle(mark(1, 9)).await, Ok(mark(7, 3)));
 }
