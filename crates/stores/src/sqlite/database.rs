@@ -346,11 +346,25 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let sql = Connection::open(path)?;
     sql.busy_timeout(Duration::from_millis(BUSY_MS))?;
-    sql.pragma_update(None, "journal_mode", "WAL")?;
+    switch_to_wal(&sql)?;
     sql.pragma_update(None, "synchronous", "FULL")?;
     sql.pragma_update(None, "foreign_keys", true)?;
     sql.set_prepared_statement_cache_capacity(64);
     Ok(sql)
+}
+
+// SQLite's own waiting does not cover this switch: of several that open a new file at once, all
+// but one would be told that it is locked.
+fn switch_to_wal(sql: &Connection) -> rusqlite::Result<()> {
+    let mut waits = Waits::default();
+    loop {
+        match sql.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                std::thread::sleep(waits.next().ok_or(error)?);
+            }
+            switched => return switched,
+        }
+    }
 }
 
 fn pooled(sql: Connection, limits: &Limits) -> rusqlite::Result<Pooled> {
