@@ -12,6 +12,7 @@ pub mod publisher;
 pub mod snapshots;
 pub mod signals;
 pub mod clock;
+pub mod window;
 
 pub use chancery_core as core;
 pub use chancery_core::{
@@ -24,3 +25,4 @@ pub use ports::{Begun, Kept, Known, Ledger, Sink, Source, Unit};
 pub use publisher::{Event, PublishError, Published, Publisher};
 pub use signals::Signals;
 pub use snapshots::Snapshots;
+pub use window::{Windowed, Wire};
