@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chancery_core::keys::Secret;
-use chancery_core::seal::{Draft, Sealed, Stamp, seal};
+use chancery_core::seal::{Draft, Stamp, Unsigned, build, sign_all};
 use chancery_core::{Fault, Misuse, Refusal, Timestamp};
 
 use crate::clock::{Clock, SystemClock};
@@ -133,16 +133,17 @@ impl<K: Sink> Publisher<K> {
     /// # Errors
     /// See [`PublishError`].
     pub async fn publish_all(&self, events: &[Event]) -> Result<Vec<Published>, PublishError> {
-        let sealed: Vec<Sealed> =
-            events.iter().map(|event| self.seal(event)).collect::<Result<_, _>>()?;
-        self.append(sealed).await.map_err(PublishError::Fault)
+        let messages = self.build_all(events)?;
+        self.append(messages).await.map_err(PublishError::Fault)
     }
 
-    /// Appends messages that [`Publisher::seal`] made, in order.
+    /// Signs and appends messages that [`Publisher::build`] made, in order: those of one stream and
+    /// tenant under one signature.
     ///
     /// # Errors
     /// A fault of the broker: any prefix may have been appended.
-    pub async fn append(&self, sealed: Vec<Sealed>) -> Result<Vec<Published>, Fault> {
+    pub async fn append(&self, messages: Vec<Unsigned>) -> Result<Vec<Published>, Fault> {
+        let sealed = sign_all(messages, &self.secret);
         let positions = self.sink.append(&sealed).await?;
         let published = sealed.into_iter().zip(positions).map(|(sealed, position)| Published {
             event_id: sealed.event_id,
@@ -152,26 +153,33 @@ impl<K: Sink> Publisher<K> {
         Ok(published.collect())
     }
 
-    /// Signs one message and does not append it.
+    /// Builds one message, to be appended: it has taken its number on its lane.
     ///
     /// # Errors
     /// [`PublishError::Refused`] if no reader could admit it, [`PublishError::Misuse`] if the key
     /// may no longer sign: bundles change while a publisher runs.
-    pub fn seal(&self, event: &Event) -> Result<Sealed, PublishError> {
-        self.key_is_ours(self.clock.now()).map_err(PublishError::Misuse)?;
+    pub fn build(&self, event: &Event) -> Result<Unsigned, PublishError> {
+        let mut built = self.build_all(std::slice::from_ref(event))?;
+        built.pop().ok_or_else(|| PublishError::Fault(Fault::broker("nothing was built")))
+    }
+
+    /// All or none: a refused one must leave no gap in the numbers of those that are sent.
+    fn build_all(&self, events: &[Event]) -> Result<Vec<Unsigned>, PublishError> {
+        let now = self.clock.now();
+        self.key_is_ours(now).map_err(PublishError::Misuse)?;
         let snapshot = self.snapshots.current();
         let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence = sequences.entry(event.stream.clone()).or_insert(0);
-        let stamp = Stamp {
-            service: &self.service,
-            secret: &self.secret,
-            now: self.clock.now(),
-            lane: self.lane,
-            sequence: *sequence + 1,
-        };
-        let sealed = seal(event, &stamp, &snapshot).map_err(PublishError::Refused)?;
-        *sequence += 1;
-        Ok(sealed)
+        let mut next = sequences.clone();
+        let mut built = Vec::with_capacity(events.len());
+        for event in events {
+            let sequence = next.entry(event.stream.clone()).or_insert(0);
+            *sequence += 1;
+            let (service, lane) = (&*self.service, self.lane);
+            let stamp = Stamp { service, now, lane, sequence: *sequence };
+            built.push(build(event, &stamp, &snapshot).map_err(PublishError::Refused)?);
+        }
+        *sequences = next;
+        Ok(built)
     }
 }
 

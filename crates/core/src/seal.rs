@@ -2,15 +2,19 @@
 //! The outbound mirror of `screen`: build, authorize, validate, sign. What cannot be admitted
 //! anywhere is refused here, before it leaves.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::delivery::Field;
 use crate::envelope::ENVELOPE_TYPE;
+use crate::evidence::proof::{ProofError, inclusion};
+use crate::evidence::{Hash, leaf_hash, node_hash, tree};
 use crate::failure::{Refusal, require};
 use crate::header::{HEADER, HEADER_BYTES_MAX, Kind, SALT, SIGNATURE};
 use crate::json;
-use crate::keys::{HEADER_TYPE, Secret, body_digest, message_id, pae};
+use crate::keys::{Algorithm, BATCH_TYPE, HEADER_TYPE, Secret, body_digest, message_id, pae};
 use crate::policy::Stream;
 use crate::reason::Reason;
 use crate::screen::{authorize, validate};
@@ -71,19 +75,37 @@ impl std::fmt::Debug for Draft {
     }
 }
 
-/// Who signs, and the numbers that only the shell can know.
-#[derive(Debug)]
+impl std::fmt::Debug for Unsigned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unsigned")
+            .field("stream", &self.stream)
+            .field("event_id", &self.event_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who publishes, and the numbers that only the shell can know.
+#[derive(Clone, Copy, Debug)]
 pub struct Stamp<'s> {
     /// The publishing service.
     pub service: &'s str,
-    /// Its key.
-    pub secret: &'s Secret,
     /// Now: signing happens when the message is sent, not when it is put into an outbox.
     pub now: Timestamp,
     /// 16 random bytes of this boot.
     pub lane: [u8; 16],
     /// 1, 2, 3… on this lane and stream.
     pub sequence: u64,
+}
+
+/// A message that was built and checked, and is not signed yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Unsigned {
+    stream: String,
+    tenant: Option<String>,
+    event_id: String,
+    h: String,
+    key: Option<Bytes>,
+    body: Bytes,
 }
 
 /// A signed message, ready to be appended.
@@ -103,27 +125,98 @@ pub struct Sealed {
     pub body: Bytes,
 }
 
-/// Builds, checks and signs one message.
+/// Most messages under one signature (spec/message.md, `m1`): each carries a proof of as many
+/// hashes as the batch has levels.
+pub const SIGNED_TOGETHER_MAX: usize = 64;
+
+/// Builds and checks one message.
 ///
 /// # Errors
 /// What `authorize` or `validate` would refuse at the other end, and what cannot be a header.
-pub fn seal(draft: &Draft, stamp: &Stamp<'_>, snapshot: &Snapshot) -> Result<Sealed, Refusal> {
+pub fn build(draft: &Draft, stamp: &Stamp<'_>, snapshot: &Snapshot) -> Result<Unsigned, Refusal> {
     let stream = authorize::granted_stream(&snapshot.policy, &draft.stream)?;
     let (content_type, body) = body(draft, stamp.service)?;
     let key = ordering_key(draft, stream, &body, snapshot)?;
     let h = header(draft, stamp, stream, snapshot, &content_type, &body, key.as_deref());
     require(h.len() <= HEADER_BYTES_MAX, Reason::TooLarge, || "the header is too long".into())?;
     as_a_reader_would(&h, stream, &body, snapshot)?;
-    let signature = stamp.secret.sign(&pae(HEADER_TYPE, h.as_bytes()));
-    let block = format!("1;{}:{}", stamp.secret.kid(), b64u(&signature));
-    Ok(Sealed {
+    Ok(Unsigned {
         stream: draft.stream.clone(),
+        tenant: draft.tenant.clone(),
         event_id: draft.id.clone(),
-        message_id: message_id(h.as_bytes()),
-        fields: vec![Field::new(HEADER, h), Field::new(SIGNATURE, block)],
+        h,
         key: key.map(Bytes::from),
         body,
     })
+}
+
+impl Unsigned {
+    /// Signs this message alone.
+    pub fn sign(self, secret: &Secret) -> Sealed {
+        let signature = secret.sign(&pae(HEADER_TYPE, self.h.as_bytes()));
+        let block = format!("1;{}:{}", secret.kid(), b64u(&signature));
+        self.sealed(block)
+    }
+
+    fn sealed(self, block: String) -> Sealed {
+        Sealed {
+            stream: self.stream,
+            event_id: self.event_id,
+            message_id: message_id(self.h.as_bytes()),
+            fields: vec![Field::new(HEADER, self.h), Field::new(SIGNATURE, block)],
+            key: self.key,
+            body: self.body,
+        }
+    }
+}
+
+/// Signs messages in the order given: those of one stream and tenant under one signature, at most
+/// [`SIGNED_TOGETHER_MAX`] of them. A batch of one is a plain signature, and so is a shared key's,
+/// which costs no more than the proof that would save it.
+pub fn sign_all(messages: Vec<Unsigned>, secret: &Secret) -> Vec<Sealed> {
+    let mut together = BTreeMap::<(&str, Option<&str>), Vec<usize>>::new();
+    if secret.algorithm() == Algorithm::Ed25519 {
+        for (at, message) in messages.iter().enumerate() {
+            together.entry((&message.stream, message.tenant.as_deref())).or_default().push(at);
+        }
+    }
+    let mut blocks = BTreeMap::new();
+    for batch in together.values().flat_map(|all| all.chunks(SIGNED_TOGETHER_MAX)) {
+        let members = batch.iter().filter_map(|at| messages.get(*at));
+        let leaves: Vec<Hash> = members.map(|message| leaf_hash(message.h.as_bytes())).collect();
+        if leaves.len() > 1 {
+            blocks.extend(batch.iter().copied().zip(batch_blocks(&leaves, secret)));
+        }
+    }
+    let signed = messages.into_iter().enumerate().map(|(at, message)| match blocks.remove(&at) {
+        Some(block) => message.sealed(block),
+        None => message.sign(secret),
+    });
+    signed.collect()
+}
+
+/// The signature block of each leaf of a batch, in order.
+fn batch_blocks(leaves: &[Hash], secret: &Secret) -> Vec<String> {
+    let size = leaves.len();
+    let mut levels = vec![leaves.to_vec()];
+    while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+        let (pairs, _) = below.as_chunks::<2>();
+        levels.push(pairs.iter().map(|[left, right]| node_hash(left, right)).collect());
+    }
+    let node = |level: u8, index: u64| -> Result<Hash, ProofError> {
+        let row = levels.get(usize::from(level));
+        let hash = row.and_then(|row| row.get(usize::try_from(index).ok()?));
+        hash.copied().ok_or(ProofError::IndexOutside)
+    };
+    let Ok(root) = tree::root(size as u64, node) else { return Vec::new() };
+    let signed = [&(size as u64).to_be_bytes()[..], &root].concat();
+    let signature = b64u(&secret.sign(&pae(BATCH_TYPE, &signed)));
+    let entry = format!("m1;{}:{signature};{size}", secret.kid());
+    let proofs = (0..size).map_while(|index| inclusion(index as u64, size as u64, node).ok());
+    proofs
+        .enumerate()
+        .map(|(index, proof)| format!("{entry};{index};{}", b64u(&proof.concat())))
+        .collect()
 }
 
 /// Names of the fields that carry signatures, for adapters that must never copy anything else.

@@ -15,7 +15,7 @@ use chancery::core::policy::Policy;
 use chancery::core::record::Record;
 use chancery::core::schema::{Schema, lint, starter};
 use chancery::core::screen::{decode, screen};
-use chancery::core::seal::{Content, seal};
+use chancery::core::seal::{Content, build};
 use chancery::core::{Reader, Snapshot, header, text, time};
 use chancery::{Misuse, Timestamp};
 
@@ -23,7 +23,7 @@ use crate::world::{BEGINNING, World, secret};
 
 pub mod seeds;
 
-use seeds::{SIGNED, delivery, draft, root, signed_bundle, stamp};
+use seeds::{SIGNED, STAMP, delivery, draft, root, signed_bundle};
 
 /// Runs one input; panics if something does not hold.
 pub type Target = fn(&[u8]);
@@ -105,12 +105,12 @@ fn screened_by_billing(delivery: &Delivery) -> Result<(), chancery::Refusal> {
     screen(delivery, &SNAPSHOT, &reader, BEGINNING).map(|_| ())
 }
 
-/// What `seal` signs, `screen` admits: both judge an envelope alike.
+/// What is built to be signed, `screen` admits: both judge an envelope alike.
 pub fn envelope(data: &[u8]) {
     let draft = draft(Content::Envelope(data.to_vec().into()));
     let secret = secret("svc-orders", 1);
-    let Ok(sealed) = seal(&draft, &stamp(&secret), &SNAPSHOT) else { return };
-    let admitted = screened_by_billing(&seeds::arrived(sealed));
+    let Ok(built) = build(&draft, &STAMP, &SNAPSHOT) else { return };
+    let admitted = screened_by_billing(&seeds::arrived(built.sign(&secret)));
     assert_eq!(admitted, Ok(()), "sealed and not admitted");
 }
 

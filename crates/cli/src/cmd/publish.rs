@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use chancery::core::seal::Sealed;
+use chancery::core::seal::Unsigned;
 use chancery::{Fault, PublishError, Published, Publisher, Refusal, Sink, Snapshot};
 use serde::Serialize;
 
@@ -135,11 +135,11 @@ impl<K: Sink> Pump<'_, K> {
     async fn run(&mut self, mut lines: Lines) -> Result<()> {
         while let Some(batch) = lines.batch(BATCH_MAX).await? {
             let first = batch.first().map_or(0, |line| line.number);
-            let (numbers, sealed) = self.seal_all(batch).map_err(|why| not_sent(first, why))?;
-            if sealed.is_empty() {
+            let (numbers, built) = self.build_all(batch).map_err(|why| not_sent(first, why))?;
+            if built.is_empty() {
                 continue;
             }
-            let published = self.publisher.append(sealed).await;
+            let published = self.publisher.append(built).await;
             let published = published.map_err(|fault| unconfirmed(&numbers, fault))?;
             self.tell(&numbers, &published).map_err(|why| untold(&numbers, why))?;
         }
@@ -147,27 +147,27 @@ impl<K: Sink> Pump<'_, K> {
     }
 
     /// Those that can be sent, with their numbers; the others are told of.
-    fn seal_all(&mut self, batch: Vec<Line>) -> Result<(Vec<u64>, Vec<Sealed>)> {
-        let (mut numbers, mut sealed) = (Vec::new(), Vec::new());
+    fn build_all(&mut self, batch: Vec<Line>) -> Result<(Vec<u64>, Vec<Unsigned>)> {
+        let (mut numbers, mut built) = (Vec::new(), Vec::new());
         for line in batch {
-            match self.seal(&line)? {
+            match self.build(&line)? {
                 Ok(message) => {
                     numbers.push(line.number);
-                    sealed.push(message);
+                    built.push(message);
                 }
                 Err(refusal) => self.reject(&line, &refusal)?,
             }
         }
-        Ok((numbers, sealed))
+        Ok((numbers, built))
     }
 
-    fn seal(&self, line: &Line) -> Result<Result<Sealed, Refusal>> {
+    fn build(&self, line: &Line) -> Result<Result<Unsigned, Refusal>> {
         let draft = match self.drafts.draft(line)? {
             Ok(draft) => draft,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        match self.publisher.seal(&draft) {
-            Ok(sealed) => Ok(Ok(sealed)),
+        match self.publisher.build(&draft) {
+            Ok(built) => Ok(Ok(built)),
             Err(PublishError::Refused(refusal)) => Ok(Err(refusal)),
             Err(other) => Err(other.into()),
         }

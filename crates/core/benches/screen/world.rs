@@ -5,14 +5,10 @@ use std::error::Error;
 
 use bytes::Bytes;
 use chancery_core::bundle::{Bundle, KeyEntry};
-use chancery_core::delivery::{AppendTime, Delivery, Field};
-use chancery_core::evidence::tree::range_root;
-use chancery_core::evidence::{Hash, ProofError, leaf_hash, proof};
-use chancery_core::header::{HEADER, SIGNATURE};
-use chancery_core::keys::{BATCH_TYPE, Secret, pae};
-use chancery_core::seal::{Content, Draft, Sealed, Stamp, seal};
+use chancery_core::delivery::{AppendTime, Delivery};
+use chancery_core::keys::Secret;
+use chancery_core::seal::{Content, Draft, Sealed, Stamp, build, sign_all};
 use chancery_core::snapshot::Sources;
-use chancery_core::text::b64u;
 use chancery_core::{Reader, Snapshot, Timestamp};
 
 /// Messages of one pass; also the size of a batch.
@@ -133,20 +129,24 @@ impl World {
         payload_bytes: usize,
     ) -> Result<Vec<Vec<Delivery>>, Box<dyn Error>> {
         let secret = if signing == Signing::Hmac { &self.shared } else { &self.own };
-        let mut sealed = Vec::new();
+        let mut built = Vec::new();
         for nth in 0..MESSAGES {
             let sequence = nth as u64 + 1;
-            let stamp = Stamp { service: "checkout", secret, now: NOW, lane: [9; 16], sequence };
-            sealed.push(seal(&draft(nth, payload_bytes), &stamp, &self.snapshot)?);
+            let stamp = Stamp { service: "checkout", now: NOW, lane: [9; 16], sequence };
+            built.push(build(&draft(nth, payload_bytes), &stamp, &self.snapshot)?);
         }
         let mut passes = Vec::new();
         let many = if signing == Signing::Batch { BATCHES } else { 1 };
         for _ in 0..many {
-            if signing == Signing::Batch {
-                sealed.rotate_left(1);
-                rebatch(&mut sealed, &self.own)?;
-            }
-            passes.push(sealed.iter().cloned().map(delivery).collect());
+            let sealed = match signing {
+                Signing::Batch => {
+                    // Another order is another batch.
+                    built.rotate_left(1);
+                    sign_all(built.clone(), secret)
+                }
+                _ => built.iter().cloned().map(|message| message.sign(secret)).collect(),
+            };
+            passes.push(sealed.into_iter().map(delivery).collect());
         }
         Ok(passes)
     }
@@ -191,31 +191,6 @@ fn payload(nth: usize, bytes: usize) -> String {
     }
     let note = "x".repeat(bytes.saturating_sub(head.len() + lines.len() + 23).min(200));
     format!(r#"{head},"lines":[{lines}],"note":"{note}"}}"#)
-}
-
-/// Replaces each message's own signature by one over all headers and each header's proof.
-fn rebatch(sealed: &mut [Sealed], secret: &Secret) -> Result<(), Box<dyn Error>> {
-    let leaves: Vec<Hash> = sealed.iter().map(|message| leaf_hash(header(message))).collect();
-    let size = leaves.len() as u64;
-    let mut signed = size.to_be_bytes().to_vec();
-    signed.extend_from_slice(&range_root(&leaves));
-    let signature = b64u(&secret.sign(&pae(BATCH_TYPE, &signed)));
-    for (index, message) in sealed.iter_mut().enumerate() {
-        let hashes = proof::inclusion(index as u64, size, |level, at| {
-            let (start, width) = ((at as usize) << level, 1 << level);
-            let part = leaves.get(start..start + width).ok_or(ProofError::IndexOutside)?;
-            Ok::<_, ProofError>(range_root(part))
-        })?;
-        let (kid, path) = (secret.kid(), b64u(hashes.as_flattened()));
-        let block = format!("m1;{kid}:{signature};{size};{index};{path}");
-        message.fields.retain(|field| field.name != SIGNATURE);
-        message.fields.push(Field::new(SIGNATURE, block));
-    }
-    Ok(())
-}
-
-fn header(message: &Sealed) -> &[u8] {
-    message.fields.iter().find(|field| field.name == HEADER).map_or(&[], |field| &field.value)
 }
 
 fn delivery(sealed: Sealed) -> Delivery {

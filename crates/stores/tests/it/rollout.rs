@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use chancery::core::time::{DAY_MS, MINUTE_MS, SECOND_MS};
 use chancery::core::{AppendTime, Field, Reader};
 use chancery::{
     Admitted, ConsumeError, Consumer, Delivery, Event, Fault, Handler, Outcome, Publisher,
-    Settings, Snapshots, Source,
+    Settings, Sink, Snapshots, Source,
 };
 use chancery_local::{Broker, LocalReceipt, LocalSource};
 use chancery_stores::log::{Disk, LogReader};
@@ -112,7 +112,21 @@ fn limits() -> Limits {
 }
 
 /// One service's instances by generation: what they know and which key they sign with.
-type Instances = BTreeMap<&'static str, Publisher<Broker>>;
+type Instances = BTreeMap<&'static str, Publisher<Remembers>>;
+
+/// The broker, and what was last appended to it.
+#[derive(Clone)]
+struct Remembers {
+    broker: Broker,
+    last: Arc<Mutex<Vec<Sealed>>>,
+}
+
+impl Sink for Remembers {
+    async fn append(&self, messages: &[Sealed]) -> Result<Vec<String>, Fault> {
+        *self.last.lock().unwrap() = messages.to_vec();
+        self.broker.append(messages).await
+    }
+}
 
 /// A message as it lies in a stream: the stream, its fields, its body.
 type Content = (String, Vec<(String, Bytes)>, Option<Bytes>);
@@ -136,6 +150,7 @@ struct Town<'d> {
     /// Honest messages by content, with stream and id of their event.
     honest: BTreeMap<Content, (String, String)>,
     sealed: Vec<Sealed>,
+    last: Arc<Mutex<Vec<Sealed>>>,
     appended: u64,
     received: Arc<AtomicU64>,
 }
@@ -147,12 +162,13 @@ impl<'d> Town<'d> {
         let database = Database::open_with(dir.join("service.db"), limits()).unwrap();
         let table = "CREATE TABLE effect(stream TEXT, event TEXT)";
         database.connection().unwrap().execute_batch(table).unwrap();
+        let last: Arc<Mutex<Vec<Sealed>>> = Arc::default();
         let instances = |service: &str| -> Instances {
             let generations =
                 [("before", before(), 1), ("new", after(), 1), ("rotated", after(), 2)];
             let instance = |(name, world, number): (&'static str, World, u8)| {
                 let (key, lane) = (secret(service, number), [name.len() as u8; 16]);
-                let sink = broker.clone();
+                let sink = Remembers { broker: broker.clone(), last: last.clone() };
                 let made = Publisher::with_clock(
                     sink,
                     world.snapshots(),
@@ -178,6 +194,7 @@ impl<'d> Town<'d> {
             versions: BTreeMap::new(),
             honest: BTreeMap::new(),
             sealed: Vec::new(),
+            last: Arc::clone(&last),
             appended: 0,
             received: Arc::default(),
         }
@@ -274,8 +291,8 @@ impl<'d> Town<'d> {
     async fn publish(&mut self, generation: &str, event: &Event) {
         let instances = if event.stream == ORDERS { &self.orders } else { &self.accounts };
         let publisher = &instances[generation];
-        let sealed = publisher.seal(event).unwrap();
-        publisher.append(vec![sealed.clone()]).await.unwrap();
+        publisher.publish(event).await.unwrap();
+        let sealed = self.last.lock().unwrap().pop().unwrap();
         let content = content(&sealed.stream, &sealed.fields, Some(&sealed.body));
         self.honest.insert(content, (event.stream.clone(), event.id.clone()));
         self.sealed.push(sealed);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chancery::core::bundle::BUNDLE_TYPE;
 use chancery::core::delivery::{AppendTime, Delivery, Field};
 use chancery::core::keys::{Secret, pae};
-use chancery::core::seal::{Content, Draft, Sealed, Stamp, seal};
+use chancery::core::seal::{Content, Draft, Sealed, Stamp, build};
 
 use crate::world::{BEGINNING, World, secret};
 
@@ -42,15 +42,14 @@ pub fn draft(content: Content) -> Draft {
 }
 
 /// The stamp of every seed.
-pub fn stamp(secret: &Secret) -> Stamp<'_> {
-    Stamp { service: "svc-orders", secret, now: BEGINNING, lane: [3; 16], sequence: 1 }
-}
+pub const STAMP: Stamp<'static> =
+    Stamp { service: "svc-orders", now: BEGINNING, lane: [3; 16], sequence: 1 };
 
 /// The one honest message.
 pub fn sealed() -> Option<Sealed> {
     let content = Content::Payload(Bytes::from_static(br#"{"order_id":"o_1"}"#));
     let secret = secret("svc-orders", 1);
-    seal(&draft(content), &stamp(&secret), &World::shop().snapshot()).ok()
+    Some(build(&draft(content), &STAMP, &World::shop().snapshot()).ok()?.sign(&secret))
 }
 
 /// A sealed message as the broker hands it over.

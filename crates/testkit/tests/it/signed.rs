@@ -7,9 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64U;
 use chancery::core::evidence::{leaf_hash, node_hash};
 use chancery::core::header::{HEADER, SIGNATURE};
 use chancery::core::keys::{BATCH_TYPE, pae};
-use chancery::core::seal::{Content, seal};
+use chancery::core::seal::{Content, build, sign_all};
 use chancery::core::{Delivery, Field, Reader, Reason, Snapshot, screen};
-use chancery_testkit::fuzz::seeds::{arrived, draft, stamp};
+use chancery_testkit::fuzz::seeds::{STAMP, arrived, draft};
 use chancery_testkit::world::{BEGINNING, World, secret};
 
 /// Two orders under one signature: each with its proof, and what stands before that.
@@ -18,7 +18,7 @@ fn batch(snapshot: &Snapshot) -> [(Delivery, String, Vec<u8>); 2] {
     let [first, second] = ["order-000001", "order-000002"].map(|id| {
         let mut draft = draft(Content::Payload(r#"{"order_id":"o_1"}"#.into()));
         draft.id = id.to_owned();
-        arrived(seal(&draft, &stamp(&key), snapshot).unwrap())
+        arrived(build(&draft, &STAMP, snapshot).unwrap().sign(&key))
     });
     let leaves = [&first, &second].map(|delivery| {
         leaf_hash(&delivery.fields.iter().find(|field| field.name == HEADER).unwrap().value)
@@ -93,8 +93,7 @@ fn a_new_snapshot_remembers_nothing() {
 fn what_is_too_long_for_a_header_is_refused_by_its_name() {
     let mut draft = draft(Content::Payload(r#"{"order_id":"o_1"}"#.into()));
     draft.actor = Some("a".repeat(5000));
-    let key = secret("svc-orders", 1);
-    let refusal = seal(&draft, &stamp(&key), &World::shop().snapshot()).unwrap_err();
+    let refusal = build(&draft, &STAMP, &World::shop().snapshot()).unwrap_err();
     assert_eq!(refusal.reason, Reason::TooLarge);
 }
 
@@ -106,7 +105,64 @@ fn what_runs_when_it_is_read_is_not_signed() {
         world.policy.replace("types: {orders.created: 1}", "content: [application/octet-stream]");
     let java = bytes::Bytes::from_static(&[0xac, 0xed, 0, 5]);
     let draft = draft(Content::Opaque("application/octet-stream".to_owned(), java));
-    let key = secret("svc-orders", 1);
-    let refusal = seal(&draft, &stamp(&key), &world.snapshot()).unwrap_err();
+    let refusal = build(&draft, &STAMP, &world.snapshot()).unwrap_err();
     assert_eq!(refusal.reason, Reason::UnsafeFormat);
+}
+
+/// Drafts of one stream and tenant.
+fn drafts(count: usize) -> Vec<chancery::core::seal::Unsigned> {
+    let snapshot = World::shop().snapshot();
+    let build = |nth: usize| {
+        let mut draft = draft(Content::Payload(r#"{"order_id":"o_1"}"#.into()));
+        draft.id = format!("order-{nth:06}");
+        build(&draft, &STAMP, &snapshot).unwrap()
+    };
+    (0..count).map(build).collect()
+}
+
+fn block(delivery: &Delivery) -> String {
+    let field = delivery.fields.iter().find(|field| field.name == SIGNATURE).unwrap();
+    String::from_utf8(field.value.to_vec()).unwrap()
+}
+
+fn admitted(delivery: &Delivery, snapshot: &Snapshot) -> bool {
+    let reader = Reader { service: "svc-billing".to_owned(), group: "billing".to_owned() };
+    screen(delivery, snapshot, &reader, BEGINNING).is_ok()
+}
+
+// Every size of a tree: a proof that is right for powers of two alone loses honest messages.
+#[test]
+fn what_is_signed_together_is_admitted_one_by_one() {
+    let (key, snapshot) = (secret("svc-orders", 1), World::shop().snapshot());
+    for count in 0..=130 {
+        let sealed = sign_all(drafts(count), &key);
+        assert_eq!(sealed.len(), count);
+        for (nth, sealed) in sealed.into_iter().enumerate() {
+            assert_eq!(sealed.event_id, format!("order-{nth:06}"), "the order is kept");
+            assert!(admitted(&arrived(sealed), &snapshot), "{nth} of {count}");
+        }
+    }
+}
+
+// A proof of more than six hashes is longer than what it saves; a batch of one proves nothing.
+#[test]
+fn a_batch_has_at_most_64_and_never_one() {
+    let key = secret("svc-orders", 1);
+    let blocks: Vec<String> =
+        sign_all(drafts(65), &key).into_iter().map(arrived).map(|d| block(&d)).collect();
+    assert!(blocks[..64].iter().all(|block| block.starts_with("m1;") && block.contains(";64;")));
+    assert!(blocks[64].starts_with("1;"), "{}", blocks[64]);
+}
+
+// Threat: the header of one message of a batch with the proof of another.
+#[test]
+fn proofs_of_a_batch_cannot_be_exchanged() {
+    let (key, snapshot) = (secret("svc-orders", 1), World::shop().snapshot());
+    let sealed: Vec<Delivery> = sign_all(drafts(5), &key).into_iter().map(arrived).collect();
+    for (one, other) in [(0, 1), (1, 0), (4, 0), (2, 3)] {
+        let mut forged: Delivery = sealed[one].clone();
+        forged.fields.retain(|field| field.name != SIGNATURE);
+        forged.fields.push(Field::new(SIGNATURE, block(&sealed[other])));
+        assert!(!admitted(&forged, &snapshot), "{one} with the proof of {other}");
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chancery::ports::{Begun, Known, Ledger};
 use chancery::receive::{Settle, Settled};
 use chancery::{Admitted, Delivery, Handler, Outcome, Reason};
-use chancery_core::seal::{Stamp, seal};
+use chancery_core::seal::{Stamp, build};
 use chancery_stores::sqlite::{Database, Leased, Transactional, Tx};
 
 use super::world::{self, Effect, NOW, ORDERS, Payload, World, ask, draft, order, run, snapshot};
@@ -33,9 +33,8 @@ fn spawn(what: &str, world: &World) -> Child {
 fn same_order(number: u64) -> Delivery {
     let id = format!("order-{number:06}");
     let (draft, secret) = (draft(ORDERS, &id, "{}"), world::shop());
-    let stamp =
-        Stamp { service: "shop", secret: &secret, now: NOW, lane: [7; 16], sequence: number };
-    let sealed = seal(&draft, &stamp, &snapshot(2)).unwrap();
+    let stamp = Stamp { service: "shop", now: NOW, lane: [7; 16], sequence: number };
+    let sealed = build(&draft, &stamp, &snapshot(2)).unwrap().sign(&secret);
     let mut delivery = order(number);
     (delivery.fields, delivery.body) = (sealed.fields, Some(sealed.body));
     delivery.position = format!("{ORDERS}/{number}");

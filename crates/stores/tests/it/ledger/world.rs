@@ -14,7 +14,7 @@ use chancery_core::bundle::{Bundle, KeyEntry};
 use chancery_core::claim::ClaimRequest;
 use chancery_core::keys::Secret;
 use chancery_core::record::{Decider, Record};
-use chancery_core::seal::{Content, Draft, Stamp, seal};
+use chancery_core::seal::{Content, Draft, Stamp, build};
 use chancery_core::snapshot::Sources;
 use chancery_core::time::DAY_MS;
 use chancery_core::{Admitted, AppendTime, Delivery, Reader, Snapshot, Timestamp, screen};
@@ -103,8 +103,8 @@ pub(crate) fn draft(stream: &str, id: &str, payload: &str) -> Draft {
 pub(crate) fn signed(draft: &Draft, secret: &Secret, at: Timestamp) -> Delivery {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let stamp = Stamp { service: "shop", secret, now: at, lane: [7; 16], sequence: number };
-    let sealed = seal(draft, &stamp, &snapshot(2)).unwrap();
+    let stamp = Stamp { service: "shop", now: at, lane: [7; 16], sequence: number };
+    let sealed = build(draft, &stamp, &snapshot(2)).unwrap().sign(secret);
     Delivery {
         position: format!("{}/{number}", draft.stream),
         stream: sealed.stream,
