@@ -4,10 +4,12 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_getfl};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure, Result};
@@ -72,8 +74,34 @@ impl Ctx {
 }
 
 /// Standard output without a buffer, so that one line is one write.
-pub(crate) fn stdout_file() -> io::Result<File> {
+fn stdout_file() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// Standard output for what must not be lost.
+///
+/// Rust's runtime opens `/dev/null` for reading and writing where a program is started without
+/// standard output; a shell's `>/dev/null` is for writing only.
+///
+/// # Errors
+/// There is none: what is written would be gone and count as delivered.
+pub(crate) fn stdout_for_data() -> Result<File> {
+    let opened = || -> io::Result<(File, bool)> {
+        let out = stdout_file()?;
+        let both = fcntl_getfl(&out)? & OFlags::RWMODE == OFlags::RDWR;
+        let null = std::fs::metadata("/dev/null").is_ok_and(|null| {
+            out.metadata().is_ok_and(|out| out.rdev() == null.rdev() && null.rdev() != 0)
+        });
+        Ok((out, both && null))
+    };
+    match opened() {
+        Ok((out, false)) => Ok(out),
+        Ok((_, true)) => {
+            let fix = "give it a file or a pipe, or write `>/dev/null` to throw away what it says";
+            Err(Failure::misuse("is closed", "standard output", fix))
+        }
+        Err(error) => Err(stdout(&error)),
+    }
 }
 
 /// A failure of standard output.

@@ -10,7 +10,7 @@ use chancery::{Fault, PublishError, Published, Publisher, Refusal, Sink, Snapsho
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure, Result};
-use crate::out::{Colour, Ctx, paint, warn};
+use crate::out::{self, Colour, Ctx, paint, warn};
 use crate::project::{self, Project, reload};
 use crate::wire;
 
@@ -61,6 +61,7 @@ pub(crate) struct Args {
 impl Args {
     /// Runs it.
     pub(crate) fn run(self, ctx: &Ctx) -> Result {
+        out::stdout_for_data()?;
         let project = Project::open(ctx)?;
         let snapshots = reload::watched(&project)?;
         let snapshot = snapshots.current();

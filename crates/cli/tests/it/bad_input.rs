@@ -238,6 +238,28 @@ fn a_publish_that_stops_early_says_where_to_go_on() {
     publish(&rejects, std::process::Stdio::null()).failed(74, "publish again from line");
 }
 
+// A program that is started without standard output gets /dev/null for it: what nobody could read
+// must not count as delivered.
+#[test]
+fn closed_standard_output_is_told_before_the_first_message() {
+    let shop = Shop::new();
+    let published = shop.publish(2);
+    let consume = "consume orders.created --group billing --idle-exit 1";
+    let shell = |line: &str| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", line, crate::shop::CHANCERY]).current_dir(shop.dir());
+        crate::shop::Ended::of(command.output().unwrap())
+    };
+    shell(&format!("exec \"$0\" {consume} >&-")).failed(64, "is closed");
+    let publish =
+        r#"echo '{"order_id":"o_9","amount":1,"currency":"USD"}' | "$0" publish orders.created"#;
+    shell(&format!("{publish} >&-")).failed(64, "is closed");
+    assert_eq!(crate::shop::ids(&shop.consume()), published);
+    // Thrown away on purpose, and said so.
+    shell(&format!("{publish} >/dev/null")).ok();
+    shell(&format!("exec \"$0\" {consume} --max 1 >/dev/null")).ok();
+}
+
 #[test]
 fn what_is_no_file_is_not_waited_for() {
     for at in ["schemas/orders.created/2.json", "keys/svc-orders.message.key"] {

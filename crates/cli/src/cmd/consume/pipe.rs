@@ -19,7 +19,7 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// Standard output.
     pub(crate) fn new(halt: Halt) -> Result<Pipe> {
-        Ok(Pipe { out: out::stdout_file().map_err(|error| out::stdout(&error))?, halt })
+        Ok(Pipe { out: out::stdout_for_data()?, halt })
     }
 }
 
