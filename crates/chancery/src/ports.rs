@@ -102,7 +102,9 @@ pub trait Ledger: Send + Sync + 'static {
         record: Record,
     ) -> impl Future<Output = Result<Stored, Fault>> + Send;
 
-    /// Counts a failed attempt and ends the claim; gives the attempts so far.
+    /// Counts a failed attempt and ends the claim; gives the attempts so far. No copy of the event
+    /// may run before its [`backoff`](crate::receive::backoff) is over: whoever appends copies must
+    /// not use up its attempts.
     fn failed(
         &self,
         ask: &ClaimRequest,
@@ -173,9 +175,20 @@ pub enum Known {
         /// The message that stands.
         message_id: [u8; 32],
     },
-    /// Another owner has it; it may be tried again after this many milliseconds.
+    /// An operator gave it up.
+    Discarded {
+        /// Where the message was that he gave up.
+        position: String,
+    },
+    /// It was signed before a time from which the ledger has begun to forget: it may have been done.
+    Forgotten {
+        /// That time.
+        until: Timestamp,
+    },
+    /// Another owner has it, or it failed a moment ago; it may be tried again after this many
+    /// milliseconds.
     Busy {
-        /// Milliseconds until its lease ends.
+        /// Milliseconds until its lease, or its [`backoff`](crate::receive::backoff), ends.
         retry_in_ms: i64,
     },
     /// It failed or killed its handler too often.

@@ -246,6 +246,14 @@ impl<L: Ledger, H> Tail<'_, '_, L, H> {
                 let first = chancery_core::text::b64u(&message_id);
                 (Reason::Equivocation, format!("message {first} has this id and other content"))
             }
+            Known::Discarded { position } => {
+                (Reason::Duplicate, format!("an operator gave it up as {position}"))
+            }
+            // Nothing is claimed: it would count as known from now on.
+            Known::Forgotten { until } => {
+                let detail = format!("signed before {until}, and the ledger has forgotten since");
+                return self.refuse(Refusal::new(Reason::BeyondHorizon, detail), None).await;
+            }
             Known::Exhausted { attempts, deaths } => {
                 let detail = format!("{attempts} failed attempts, {deaths} deaths of its handler");
                 (Reason::Attempts, detail)
@@ -286,9 +294,12 @@ fn kind(disposition: Disposition) -> RecordKind {
     }
 }
 
-/// 100 ms, doubled with each attempt, at most a minute.
-pub(crate) fn backoff(attempts: u32) -> Duration {
-    Duration::from_millis(
-        100u64.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(60_000),
-    )
+/// Longest wait between two attempts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// How long a message waits after so many failed attempts: 100 ms, doubled with each, at most
+/// [`BACKOFF_MAX`].
+pub fn backoff(attempts: u32) -> Duration {
+    let doubled = 100u64.saturating_mul(1 << attempts.saturating_sub(1).min(10));
+    Duration::from_millis(doubled).min(BACKOFF_MAX)
 }

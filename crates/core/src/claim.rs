@@ -42,7 +42,10 @@ pub struct ClaimRequest {
     pub position: String,
     /// When the broker first appended it.
     pub appended: AppendTime,
-    /// Until when the ledger must remember it: signing time plus the horizon.
+    /// When it was signed; below `enforce`, when it was met if that is later. `None`: it proves
+    /// nothing, and nothing depends on its being remembered.
+    pub signed: Option<Timestamp>,
+    /// Until when the ledger must remember it: that plus the horizon.
     pub remember_until: Timestamp,
     /// Milliseconds too late, if it reached the broker late.
     pub late_ms: Option<i64>,
@@ -81,7 +84,7 @@ impl Validated<'_> {
             payload: &self.payload,
             ordered: self.stream.ordered,
         };
-        told.request(self.message_id, self.lateness, self.header.iat + horizon_ms)
+        told.request(self.message_id, self.lateness, self.header.iat, horizon_ms)
     }
 }
 
@@ -95,12 +98,12 @@ impl Assessed<'_> {
             payload: &self.payload,
             ordered: self.stream.ordered,
         };
-        let Some(proof) = &self.proof else { return told.claimed(now + horizon_ms) };
+        let Some(proof) = &self.proof else { return told.claimed(now, horizon_ms) };
         let since = self.header.iat.max(now);
         let sound = self.findings.is_empty();
         ClaimRequest {
             standing: if sound { Standing::Sound } else { Standing::Signed },
-            ..told.request(proof.message_id, proof.lateness, since + horizon_ms)
+            ..told.request(proof.message_id, proof.lateness, since, horizon_ms)
         }
     }
 }
@@ -119,7 +122,8 @@ impl Told<'_> {
         &self,
         message_id: [u8; 32],
         lateness: Lateness,
-        remember_until: Timestamp,
+        signed: Timestamp,
+        horizon_ms: i64,
     ) -> ClaimRequest {
         let header = self.header;
         ClaimRequest {
@@ -137,7 +141,8 @@ impl Told<'_> {
             term: header.ep,
             position: self.delivery.position.clone(),
             appended: self.delivery.appended,
-            remember_until,
+            signed: Some(signed),
+            remember_until: signed + horizon_ms,
             late_ms: match lateness {
                 Lateness::Fresh => None,
                 Lateness::LateUnlessOutstanding { late_ms } => Some(late_ms),
@@ -148,7 +153,7 @@ impl Told<'_> {
 
     // Nothing that a signed message may meet in the ledger: other names for event and message, no
     // key. A header that was copied onto it counts for nothing.
-    fn claimed(&self, remember_until: Timestamp) -> ClaimRequest {
+    fn claimed(&self, now: Timestamp, horizon_ms: i64) -> ClaimRequest {
         let body = self.delivery.body.as_deref();
         let message_id = Parts::new("chancery/unproven/message/1").option(body).digest();
         ClaimRequest {
@@ -156,7 +161,8 @@ impl Told<'_> {
             key: None,
             ordered: false,
             standing: Standing::Claimed,
-            ..self.request(message_id, Lateness::Fresh, remember_until)
+            signed: None,
+            ..self.request(message_id, Lateness::Fresh, now, horizon_ms)
         }
     }
 

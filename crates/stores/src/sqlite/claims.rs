@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ledger's rows: what is known of an event, and whether it may run.
 
+use std::time::Duration;
+
 use chancery::ports::Known;
+use chancery::receive::{BACKOFF_MAX, backoff};
 use chancery_core::claim::{ClaimRequest, Standing};
 use chancery_core::order::{Head, KeyState};
 use chancery_core::time::DAY_MS;
@@ -60,10 +63,6 @@ impl State {
             Disposition::Quarantine => State::Quarantined,
             Disposition::Skip | Disposition::Park | Disposition::Defer => State::Parked,
         }
-    }
-
-    fn is_final(self) -> bool {
-        matches!(self, State::Done | State::Discarded)
     }
 }
 
@@ -188,16 +187,29 @@ impl Row {
         if self.content != ids.content {
             return Some(Known::Equivocal { message_id: self.message_id });
         }
-        if self.state.is_final() {
-            let (message_id, position) = (self.message_id, self.position.clone());
-            return Some(Known::Done { message_id, position });
+        let (message_id, position) = (self.message_id, self.position.clone());
+        match self.state {
+            State::Done => return Some(Known::Done { message_id, position }),
+            State::Discarded => return Some(Known::Discarded { position }),
+            _ => {}
         }
         if holder_lives {
             let until = self.lease_until.unwrap_or(now.0);
             return Some(Known::Busy { retry_in_ms: until.saturating_sub(now.0) });
         }
-        let exhausted = self.attempts >= limits.attempts_max || self.deaths >= limits.deaths_max;
-        exhausted.then_some(Known::Exhausted { attempts: self.attempts, deaths: self.deaths })
+        if self.attempts >= limits.attempts_max || self.deaths >= limits.deaths_max {
+            let (attempts, deaths) = (self.attempts, self.deaths);
+            return Some(Known::Exhausted { attempts, deaths });
+        }
+        self.backs_off_ms(now).map(|retry_in_ms| Known::Busy { retry_in_ms })
+    }
+
+    /// How long it still waits after a failed attempt. A wait that is longer than any was written
+    /// by a clock that has been set back since.
+    fn backs_off_ms(&self, now: Timestamp) -> Option<i64> {
+        let until = self.lease_until.filter(|_| self.state == State::Open)?;
+        let left_ms = until.saturating_sub(now.0);
+        (1..=millis(BACKOFF_MAX)).contains(&left_ms).then_some(left_ms)
     }
 }
 
@@ -310,6 +322,7 @@ pub(crate) fn failed(
     ask: &ClaimRequest,
     ids: &Ids,
     held_by_another: bool,
+    now: Timestamp,
 ) -> rusqlite::Result<u32> {
     put(sql, ask, ids, State::Open, !held_by_another)?;
     // A held message that got this far is to be tried again, whatever it was held for.
@@ -318,13 +331,23 @@ pub(crate) fn failed(
          WHERE grp = ?1 AND stream = ?2 AND message_id = ?3 AND disposition = 'hold'",
     )?
     .execute(params![ask.group, ask.stream, ask.message_id])?;
+    let attempts: Option<u32> = sql
+        .prepare_cached(
+            "UPDATE chancery_ledger SET attempts = attempts + 1
+             WHERE id = ?1 AND content = ?2 AND state NOT IN (?3, ?4) RETURNING attempts",
+        )?
+        .query_row(params![ids.id, ids.content, State::Done, State::Discarded], |row| row.get(0))
+        .optional()?;
+    let attempts = attempts.unwrap_or_default();
     sql.prepare_cached(
-        "UPDATE chancery_ledger SET attempts = attempts + 1
-         WHERE id = ?1 AND content = ?2 AND state NOT IN (?3, ?4) RETURNING attempts",
+        "UPDATE chancery_ledger SET lease_until = ?3 WHERE id = ?1 AND content = ?2 AND state = ?4",
     )?
-    .query_row(params![ids.id, ids.content, State::Done, State::Discarded], |row| row.get(0))
-    .optional()
-    .map(Option::unwrap_or_default)
+    .execute(params![ids.id, ids.content, now.0 + millis(backoff(attempts)), State::Open])?;
+    Ok(attempts)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The event was set aside; gives the attempts that came before.
@@ -395,8 +418,11 @@ pub(crate) fn raise_expiry(
     ids: &Ids,
 ) -> rusqlite::Result<bool> {
     let raised = sql
-        .prepare_cached("UPDATE chancery_ledger SET expires = ?2 WHERE id = ?1 AND expires < ?2")?
-        .execute(params![ids.id, expiry_day(ask)])?;
+        .prepare_cached(
+            "UPDATE chancery_ledger SET expires = ?2, signed = max(ifnull(signed, ?3), ?3)
+             WHERE id = ?1 AND expires < ?2",
+        )?
+        .execute(params![ids.id, expiry_day(ask), ask.signed.map(|at| at.0)])?;
     Ok(raised > 0)
 }
 
@@ -411,9 +437,11 @@ fn put(
 ) -> rusqlite::Result<()> {
     latch(sql, ask)?;
     sql.prepare_cached(
-        "INSERT INTO chancery_ledger (id, state, content, message_id, position, timely, expires)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO chancery_ledger
+             (id, state, content, message_id, position, timely, expires, signed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?11)
          ON CONFLICT (id) DO UPDATE SET
+             signed = max(ifnull(signed, excluded.signed), ifnull(excluded.signed, signed)),
              state = iif(?8, excluded.state, state),
              owner = iif(?8, NULL, owner),
              lease_until = iif(?8, NULL, lease_until),
@@ -431,7 +459,8 @@ fn put(
         expiry_day(ask),
         end_claim,
         State::Done,
-        State::Discarded
+        State::Discarded,
+        ask.signed.map(|at| at.0)
     ])?;
     Ok(())
 }

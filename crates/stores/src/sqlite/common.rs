@@ -55,6 +55,9 @@ impl Common {
             let write = self.shared.write().await?;
             let row = self.tell(write.sql().and_then(|sql| claims::row(sql, &ids.id)))?;
             let Some(seen) = &row else {
+                if let Some(until) = self.forgotten(&write, ask)? {
+                    return Ok(Claimed::Known(Known::Forgotten { until }));
+                }
                 return Ok(Claimed::Run(Box::new(Running { write, ids, row })));
             };
             let life = self.life_of_holder(seen, &ids, now)?;
@@ -67,7 +70,7 @@ impl Common {
             let Some(known) = seen.answer(&ids, now, life == Life::Alive, limits) else {
                 return Ok(Claimed::Run(Box::new(Running { write, ids, row })));
             };
-            if matches!(known, Known::Done { .. }) {
+            if matches!(known, Known::Done { .. } | Known::Discarded { .. }) {
                 let raised = write.sql().and_then(|sql| claims::raise_expiry(sql, ask, &ids));
                 if self.tell(raised)? {
                     write.commit()?;
@@ -93,7 +96,7 @@ impl Common {
         let write = self.shared.write().await?;
         let other = self.held_by_another(&write, ask, now)?;
         let ids = Ids::of(ask, &self.shared);
-        let attempts = write.sql().and_then(|sql| claims::failed(sql, ask, &ids, other));
+        let attempts = write.sql().and_then(|sql| claims::failed(sql, ask, &ids, other, now));
         let attempts = self.tell(attempts)?;
         write.commit()?;
         Ok(attempts)
@@ -145,6 +148,12 @@ impl Common {
 
     pub(crate) fn tell<T>(&self, result: rusqlite::Result<T>) -> Result<T, Fault> {
         self.shared.tell(result)
+    }
+
+    /// Until when the ledger has forgotten, if this was signed before then.
+    fn forgotten(&self, write: &Write, ask: &ClaimRequest) -> Result<Option<Timestamp>, Fault> {
+        let until = self.tell(write.sql().and_then(housekeeping::forgotten_until))?;
+        Ok(until.filter(|until| ask.signed.is_some_and(|signed| signed <= *until)))
     }
 
     fn held_by_another(

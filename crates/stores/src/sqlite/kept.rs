@@ -163,7 +163,8 @@ impl KeptStore<'_> {
             sql.execute("UPDATE chancery_kept SET due = 1 WHERE row = ?1", [row])?;
             if let Some((id, content)) = ledger {
                 sql.execute(
-                    "UPDATE chancery_ledger SET attempts = 0, deaths = 0, timely = 1
+                    "UPDATE chancery_ledger SET attempts = 0, deaths = 0, timely = 1,
+                         lease_until = iif(owner IS NULL, NULL, lease_until)
                      WHERE id = ?1 AND content = ?2 AND state <> ?3",
                     params![id, content, State::Done],
                 )?;

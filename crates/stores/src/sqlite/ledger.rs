@@ -50,6 +50,7 @@ impl Ledger for Transactional {
             in_hand,
             attempts: row.map_or(0, |row| row.attempts),
             tx: Tx::new(write, ask.identity, now),
+            now,
             ask: ask.clone(),
             ids,
             state,
@@ -93,6 +94,7 @@ pub struct Transaction {
     ids: Ids,
     attempts: u32,
     state: KeyState,
+    now: Timestamp,
     common: Common,
 }
 
@@ -109,7 +111,7 @@ impl Unit for Transaction {
     }
 
     async fn finish(self, mut record: Record) -> Result<(), Fault> {
-        let Transaction { in_hand, tx, ask, ids, attempts, common, .. } = self;
+        let Transaction { in_hand, tx, ask, ids, attempts, now, common, .. } = self;
         let mut write = tx.write;
         write.lend(false);
         if !write.is_open() {
@@ -117,7 +119,7 @@ impl Unit for Transaction {
                           nothing of it is committed";
             let kind = FaultKind::HandlerEndedTransaction;
             drop((in_hand, write));
-            return blame(&common, &ask, Fault { kind, detail: detail.to_owned() }).await;
+            return blame(&common, &ask, now, Fault { kind, detail: detail.to_owned() }).await;
         }
         let done = |sql: &rusqlite::Connection| {
             claims::done(sql, &ask, &ids)?;
@@ -130,15 +132,19 @@ impl Unit for Transaction {
         match write.try_commit() {
             Ok(()) => Ok(()),
             Err(CommitError::Fault(fault)) => Err(fault),
-            Err(CommitError::Constraint(fault)) => blame(&common, &ask, fault).await,
+            Err(CommitError::Constraint(fault)) => blame(&common, &ask, now, fault).await,
         }
     }
 }
 
 /// A fault of the handler's making counts as an attempt, or the message would stop its consumer
 /// for ever.
-async fn blame(common: &Common, ask: &ClaimRequest, fault: Fault) -> Result<(), Fault> {
-    let now = chancery::clock::Clock::now(&chancery::SystemClock);
+async fn blame(
+    common: &Common,
+    ask: &ClaimRequest,
+    now: Timestamp,
+    fault: Fault,
+) -> Result<(), Fault> {
     common.failed(ask, now).await?;
     Err(fault)
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::evidence;
 
 /// Version of the tables below. A newer one is refused.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS chancery_meta (
@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS chancery_ledger (
     deaths INTEGER NOT NULL DEFAULT 0,
     dead_owner TEXT NULL,
     timely INTEGER NOT NULL,
-    expires INTEGER NOT NULL
+    expires INTEGER NOT NULL,
+    signed INTEGER NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS chancery_ledger_expires ON chancery_ledger (expires);
 
@@ -154,7 +155,11 @@ pub(crate) fn format(sql: &Connection) -> rusqlite::Result<Option<i64>> {
 
 /// Makes what is not there. Only the first caller's birth counts.
 pub(crate) fn migrate(sql: &Connection, birth: &Birth) -> rusqlite::Result<()> {
+    let format = format(sql)?;
     sql.execute_batch(TABLES)?;
+    if format.is_some_and(|format| format < 3) {
+        sql.execute_batch("ALTER TABLE chancery_ledger ADD COLUMN signed INTEGER NULL")?;
+    }
     evidence::migrate(sql)?;
     let mut insert = sql.prepare(
         "INSERT INTO chancery_meta (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",

@@ -128,7 +128,7 @@ fn equivocations(cases: &mut Cases, world: &World) {
         vec![
             created(copy(), "retry").handler(Action::Retry),
             created(other(), e503).position("orders.created/2"),
-            created(copy(), "ok").deliveries(2),
+            created(copy(), "ok").deliveries(2).now(SIGNED + MINUTE),
         ],
     );
     let spelt = r#"{"order_id":"o_789","amount":129.5,"currency":"USD"}"#;
@@ -199,8 +199,10 @@ fn lateness(cases: &mut Cases, world: &World) {
 
 fn handlers(cases: &mut Cases, world: &World) {
     let copy = || world.order().signed(&[&world.orders]);
-    let failing =
-        |expect: &str, count| created(copy(), expect).deliveries(count).handler(Action::Retry);
+    let failing = |expect: &str, count: u32| {
+        let step = created(copy(), expect).deliveries(count).handler(Action::Retry);
+        step.now(SIGNED + i64::from(count) * MINUTE)
+    };
     let vector = cases.script(
         "handler/attempts",
         "three failures, then it is set aside",

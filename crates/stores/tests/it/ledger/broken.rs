@@ -88,7 +88,7 @@ async fn damaged_pages_are_a_fault_and_run_nothing() {
 async fn a_newer_format_is_refused() {
     let world = World::new();
     let sql = world.open().connection().unwrap();
-    sql.execute("UPDATE chancery_meta SET value = 3 WHERE name = 'format'", []).unwrap();
+    sql.execute("UPDATE chancery_meta SET value = 4 WHERE name = 'format'", []).unwrap();
     is_clear(&Database::open(world.path()).unwrap_err(), "newer build", &world);
 }
 
@@ -98,11 +98,13 @@ async fn an_older_format_is_brought_up() {
     let world = World::new();
     let sql = world.open().connection().unwrap();
     let old = "DROP TABLE chancery_latch; DROP TABLE chancery_finding;
+               ALTER TABLE chancery_ledger DROP COLUMN signed;
                UPDATE chancery_meta SET value = 1 WHERE name = 'format'";
     sql.execute_batch(old).unwrap();
     let uuid = world.open().store_uuid();
-    assert_eq!(world.count("SELECT value FROM chancery_meta WHERE name = 'format'"), 2);
+    assert_eq!(world.count("SELECT value FROM chancery_meta WHERE name = 'format'"), 3);
     assert_eq!(world.count("SELECT count(*) FROM chancery_latch"), 0);
+    assert_eq!(world.count("SELECT count(signed) FROM chancery_ledger"), 0);
     assert_eq!(world.open().store_uuid(), uuid);
 }
 

@@ -15,18 +15,23 @@ use tempfile::TempDir;
 
 use super::world::{Effect, GROUP, NOW, ORDERS, Payload, World, decider, order, reader, snapshot};
 
-struct Fixed;
+/// Begins at [`NOW`].
+struct Runs(Instant);
 
-impl Clock for Fixed {
+impl Clock for Runs {
     fn now(&self) -> Timestamp {
-        NOW
+        NOW + i64::try_from(self.0.elapsed().as_millis()).unwrap()
     }
+}
+
+fn clock() -> Arc<Runs> {
+    Arc::new(Runs(Instant::now()))
 }
 
 /// An empty broker.
 fn broker() -> (TempDir, Broker) {
     let folder = TempDir::new().unwrap();
-    let broker = Broker::open(folder.path()).unwrap().with_clock(Arc::new(Fixed));
+    let broker = Broker::open(folder.path()).unwrap().with_clock(clock());
     (folder, broker)
 }
 
@@ -48,7 +53,7 @@ async fn consume<H: Handler<Payload, Tx>>(
         ..Settings::default()
     };
     let consumer = Consumer::new(source, ledger, snapshots, ORDERS, reader()).unwrap();
-    let mut consumer = consumer.clock(Arc::new(Fixed)).settings(settings);
+    let mut consumer = consumer.clock(clock()).settings(settings);
     consumer.run::<Payload, H>(handler, std::future::pending()).await.unwrap()
 }
 

@@ -302,8 +302,8 @@ async fn findings_are_counted_with_what_ran_and_only_then() {
     let (by, signals) = (below("mark"), Signals::default());
     let mut misfit = unsigned(&order(1));
     misfit.key = Some(Bytes::from_static(b"key"));
-    for outcome in [Outcome::Retry("x".into()), Outcome::Done] {
-        observe_at(&ledger, outcome, &misfit, &by, NOW, &signals).await.unwrap();
+    for (outcome, now) in [(Outcome::Retry("x".into()), NOW), (Outcome::Done, NOW + 100)] {
+        observe_at(&ledger, outcome, &misfit, &by, now, &signals).await.unwrap();
     }
     for delivery in [unsigned(&order(2)), order(3)] {
         observe_at(&ledger, Outcome::Done, &delivery, &by, NOW, &signals).await.unwrap();
@@ -311,7 +311,7 @@ async fn findings_are_counted_with_what_ran_and_only_then() {
     let stats = database.stats().unwrap();
     let found = &stats.findings[&(GROUP.to_owned(), ORDERS.to_owned())];
     assert_eq!((found.ran, found.would_refuse), (3, 2));
-    assert_eq!(found.reasons[&Reason::Unsigned], (2, Timestamp(NOW.0 / 1000 * 1000)));
+    assert_eq!(found.reasons[&Reason::Unsigned], (2, NOW + 100));
     assert_eq!(found.reasons[&Reason::KeyMismatch].0, 1);
     assert_eq!(found.reasons.len(), 2);
     let exposition = signals.exposition();

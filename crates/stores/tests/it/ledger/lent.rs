@@ -6,7 +6,7 @@ use chancery::{Admitted, Handler, Outcome, Reason};
 use chancery_core::FaultKind;
 use chancery_stores::sqlite::{Transactional, Tx};
 
-use super::world::{Effect, Payload, With, World, order, run};
+use super::world::{Effect, Payload, With, World, order, run, run_later};
 
 const DONE: Settle = Settle::Acknowledge(Settled::Done);
 
@@ -84,8 +84,8 @@ async fn a_transaction_ended_by_a_conflict_is_a_fault_and_commits_nothing() {
         let draft = super::world::draft(super::world::ORDERS, "", "{}");
         assert!(tx.publish(draft).is_err());
     });
-    for _ in 0..5 {
-        let fault = run(&ledger, &handler, &order(1)).await.unwrap_err();
+    for minute in 0..5 {
+        let fault = run_later(&ledger, &handler, &order(1), minute).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::HandlerEndedTransaction);
     }
     assert_eq!(world.effects(), 0);
@@ -110,8 +110,8 @@ async fn a_constraint_broken_at_the_commit_is_parked_in_the_end() {
     let handler = With(|tx: &mut Tx| {
         tx.execute("INSERT INTO child VALUES (1)", []).unwrap();
     });
-    for _ in 0..5 {
-        assert!(run(&ledger, &handler, &order(1)).await.is_err());
+    for minute in 0..5 {
+        assert!(run_later(&ledger, &handler, &order(1), minute).await.is_err());
     }
     let parked = run(&ledger, &handler, &order(1)).await;
     assert_eq!(parked, Ok(Settle::Acknowledge(Settled::Refused(Reason::Attempts))));
@@ -135,11 +135,11 @@ impl Handler<Payload, Tx> for Panics {
 async fn a_panic_undoes_everything_and_parks_in_the_end() {
     let world = World::new();
     let ledger = Transactional::new(&world.open()).unwrap();
-    for _ in 0..4 {
-        let settle = run(&ledger, &Panics, &order(1)).await.unwrap();
+    for minute in 0..4 {
+        let settle = run_later(&ledger, &Panics, &order(1), minute).await.unwrap();
         assert!(matches!(settle, Settle::GiveBack(_)));
     }
-    let settle = run(&ledger, &Panics, &order(1)).await;
+    let settle = run_later(&ledger, &Panics, &order(1), 4).await;
     assert_eq!(settle, Ok(Settle::Acknowledge(Settled::Refused(Reason::Attempts))));
     assert_eq!(world.effects(), 0);
     assert_eq!(world.records().last().unwrap().attempts, 5);

@@ -9,7 +9,9 @@ use chancery::{Clock, Fault, Outcome, Publisher, Snapshots, Timestamp};
 use chancery_core::seal::{Content, Draft, Sealed};
 use chancery_stores::sqlite::{Transactional, Tx, relay};
 
-use super::world::{Effect, NOW, ORDERS, With, World, draft, order, run, shop, snapshot};
+use super::world::{
+    Effect, NOW, ORDERS, With, World, draft, order, run, run_later, shop, snapshot,
+};
 
 #[derive(Clone, Default)]
 struct Broker {
@@ -74,8 +76,8 @@ async fn a_draft_survives_byte_for_byte_and_a_rerun_does_not_double_it() {
         }
     });
     let delivery = order(1);
-    for _ in 0..2 {
-        run(&ledger, &publishes, &delivery).await.unwrap();
+    for minute in 0..2 {
+        run_later(&ledger, &publishes, &delivery, minute).await.unwrap();
     }
     let ids = ids.lock().unwrap().clone();
     assert_eq!(ids[0], ids[1]);

@@ -12,7 +12,7 @@ use chancery_stores::sqlite::{KeptFilter, Limits, SkipKey, Transactional};
 
 use super::world::{
     self, Effect, GROUP, MOVES, NOW, ORDERS, World, draft, moved, moved_as, newcomer, order, run,
-    run_at, signed, snapshot,
+    run_at, run_later, signed, snapshot,
 };
 
 const DONE: Settle = Settle::Acknowledge(Settled::Done);
@@ -142,10 +142,11 @@ async fn exhausted_runs_again_only_after_a_release() {
     let database = world.open();
     let ledger = Transactional::new(&database).unwrap();
     let retry = Effect(Outcome::Retry("busy".into()));
-    for _ in 0..4 {
-        assert!(matches!(run(&ledger, &retry, &order(1)).await, Ok(Settle::GiveBack(_))));
+    for minute in 0..4 {
+        let settle = run_later(&ledger, &retry, &order(1), minute).await;
+        assert!(matches!(settle, Ok(Settle::GiveBack(_))));
     }
-    assert_eq!(run(&ledger, &retry, &order(1)).await, refused(Reason::Attempts));
+    assert_eq!(run_later(&ledger, &retry, &order(1), 4).await, refused(Reason::Attempts));
     assert_eq!(run(&ledger, &OK, &order(1)).await, refused(Reason::Attempts));
     for kept in database.kept().list(&KeptFilter::default()).unwrap() {
         database.kept().release(kept.row, "ann", NOW).unwrap();
@@ -165,7 +166,11 @@ async fn discarded_does_not_run_when_it_comes_again() {
     assert_eq!(database.kept().discard(row, "ann", NOW), Ok(true));
     assert_eq!(run(&ledger, &OK, &delivery).await, refused(Reason::Duplicate));
     assert_eq!(world.effects(), 0);
-    assert_eq!(world.records()[1].kind, RecordKind::Discard);
+    let records = world.records();
+    assert_eq!(records[1].kind, RecordKind::Discard);
+    // It was never done, and the record must not say so.
+    let told = records[2].detail.clone().unwrap();
+    assert!(told.contains("an operator gave it up"), "{told}");
 }
 
 // Anyone who can append can copy a signed header onto other bytes.

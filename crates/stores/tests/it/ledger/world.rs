@@ -16,7 +16,7 @@ use chancery_core::keys::Secret;
 use chancery_core::record::{Decider, Record};
 use chancery_core::seal::{Content, Draft, Stamp, build};
 use chancery_core::snapshot::Sources;
-use chancery_core::time::DAY_MS;
+use chancery_core::time::{DAY_MS, MINUTE_MS};
 use chancery_core::{Admitted, AppendTime, Delivery, Reader, Snapshot, Timestamp, screen};
 use chancery_stores::sqlite::{Database, Limits, Tx};
 use tempfile::TempDir;
@@ -191,6 +191,20 @@ impl World {
         let rows = select.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
         rows.map(|bytes| Record::decode(&bytes.unwrap()).unwrap()).collect()
     }
+}
+
+/// The same, so many minutes later: every backoff is over.
+pub(crate) async fn run_later<L, H>(
+    ledger: &L,
+    handler: &H,
+    delivery: &Delivery,
+    minutes: i64,
+) -> Result<Settle, Fault>
+where
+    L: Ledger,
+    H: Handler<Payload, <L::Unit as Unit>::Lent>,
+{
+    run_at(ledger, handler, delivery, &snapshot(2), NOW + minutes * MINUTE_MS).await
 }
 
 /// Receives one message now, against bundle version 2.
