@@ -26,8 +26,8 @@ use crate::out::warn;
 use crate::project::{Project, Purpose};
 
 pub(crate) use chancery_stores::log::{Break, Disk, LogReader, verify_dir};
-pub(crate) use chancery_stores::sqlite::SkipKey;
 pub(crate) use chancery_stores::sqlite::{Database, KeptEntry, KeptFilter, Stats};
+pub(crate) use chancery_stores::sqlite::{SkipKey, Skipped};
 
 /// How often the sealer looks for records, and gauges are set.
 const SEAL_EVERY: Duration = Duration::from_secs(1);

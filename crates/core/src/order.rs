@@ -26,8 +26,8 @@ pub struct KeyState {
 pub struct Head {
     /// Its version.
     pub version: u64,
-    /// First 16 bytes of its message id.
-    pub message: [u8; 16],
+    /// First 16 bytes of its message id; `None` after an operator's skip, which no message made.
+    pub message: Option<[u8; 16]>,
     /// The producer's term that it was made in.
     pub term: u64,
 }
@@ -110,8 +110,8 @@ fn in_order(header: &Header<'_>, head: Option<Head>) -> Result<(), Refusal> {
     require(version == last + 1, Reason::Gap, || {
         format!("version {version}, the next of this key is {}", last + 1)
     })?;
-    let follows = match (header.oph, head) {
-        (Some(previous), Some(head)) => previous == head.message,
+    let follows = match (header.oph, head.and_then(|head| head.message)) {
+        (Some(previous), Some(message)) => previous == message,
         _ => true,
     };
     require(follows, Reason::Fork, || {

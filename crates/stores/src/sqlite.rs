@@ -21,7 +21,7 @@ mod write;
 
 pub use database::{Database, Limits, Stats};
 pub use findings::Findings;
-pub use kept::{KeptEntry, KeptFilter, KeptStore, SkipKey};
+pub use kept::{KeptEntry, KeptFilter, KeptStore, SkipKey, Skipped};
 pub use lease::{Lease, Leased, LeasedUnit};
 pub use ledger::{Transaction, Transactional};
 pub use outbox::{Outbox, RefusedDraft, relay};

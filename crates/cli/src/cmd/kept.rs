@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::exit::{Exit, Failure, Result};
 use crate::out::{Ctx, Report, plain, warn};
 use crate::project::{self, Project, now};
-use crate::wire::{self, Database, KeptEntry, KeptFilter, SkipKey};
+use crate::wire::{self, Database, KeptEntry, KeptFilter, SkipKey, Skipped};
 
 mod list;
 mod message;
@@ -119,9 +119,9 @@ impl Args {
                 let (database, group, stream) = stores.scope(group, stream)?;
                 let (group, stream, tenant) = (&*group, &*stream, tenant.as_deref());
                 let at = SkipKey { group, stream, tenant, key, version };
-                let skipped = database.kept().skip_to(&at, &operator.name(), now())?;
-                ctx.show(&Decided::one(skipped, "goes on", &plain(key)))?;
-                Ok(Exit::found(!skipped))
+                goes_on(database.kept().skip_to(&at, &operator.name(), now())?, key)?;
+                ctx.show(&Decided::one(true, "goes on", &plain(key)))?;
+                Ok(Exit::Ok)
             }
             Verb::Release { ids, all, filter, operator, .. } => {
                 let items = if all { stores.list(&filter)? } else { stores.named(&ids)? };
@@ -139,6 +139,24 @@ impl Args {
             }
         }
     }
+}
+
+fn goes_on(skipped: Skipped, key: &str) -> Result<()> {
+    let (what, fix) = match skipped {
+        Skipped::GoesOn => return Ok(()),
+        Skipped::Past { last } => {
+            (format!("it is at version {last} already"), "name a later one".to_owned())
+        }
+        Skipped::NothingWaits { last } => {
+            let fix = "correct the key, --stream, --group or --tenant; `kept ls` shows what waits";
+            (format!("nothing of it is set aside after version {last}"), fix.to_owned())
+        }
+        Skipped::TooFar { highest } => {
+            let what = "messages that only wait for their turn would be lost".to_owned();
+            (what, format!("go on with version {highest} at most"))
+        }
+    };
+    Err(Failure::misuse(what, format!("key `{}`", plain(key)), fix))
 }
 
 /// What became of messages.

@@ -114,9 +114,14 @@ fn a_key_goes_on_past_a_lost_version() {
     assert_eq!(shop.consume().ok(), "");
     assert!(shop.run(&["kept", "ls"]).ok().contains("E511_GAP"));
     shop.run(&["kept", "release", "--skip-to", "3"]).failed(64, "needs one ordering key");
-    assert_eq!(shop.run(&["kept", "release", "o_1", "--skip-to", "3"]).ok(), "o_1 goes on\n");
+    let skip_to =
+        |key: &str, version: &str| shop.run(&["kept", "release", key, "--skip-to", version]);
+    skip_to("o_1", "4").failed(64, "go on with version 3 at most");
+    skip_to("o_2", "3").failed(64, "nothing of it is set aside");
+    assert_eq!(skip_to("o_1", "3").ok(), "o_1 goes on\n");
     assert_eq!(ids(&shop.consume()), [third.trim()]);
-    assert_eq!(shop.run(&["kept", "release", "o_1", "--skip-to", "3"]).code, 1);
+    let again = ["kept", "release", "o_1", "--stream", "orders.created", "--group", "billing"];
+    shop.run(&[&again[..], &["--skip-to", "3"]].concat()).failed(64, "at version 3 already");
 }
 
 #[test]

@@ -269,11 +269,15 @@ fn latch(sql: &Connection, ask: &ClaimRequest) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Stands for the message that an operator's skip has not.
+const NO_MESSAGE: [u8; 16] = [0; 16];
+
 /// The last message committed for a key.
 pub(crate) fn head(sql: &Connection, key: &[u8; 16]) -> rusqlite::Result<Option<Head>> {
     sql.prepare_cached("SELECT version, message, term FROM chancery_key WHERE id = ?1")?
         .query_row([key], |row| {
-            Ok(Head { version: row.get(0)?, message: row.get(1)?, term: row.get(2)? })
+            let message = Some(row.get(1)?).filter(|message| *message != NO_MESSAGE);
+            Ok(Head { version: row.get(0)?, message, term: row.get(2)? })
         })
         .optional()
 }
@@ -285,7 +289,7 @@ pub(crate) fn set_head(sql: &Connection, key: &[u8; 16], head: &Head) -> rusqlit
          ON CONFLICT (id) DO UPDATE
          SET version = excluded.version, message = excluded.message, term = excluded.term",
     )?
-    .execute(params![key, head.version, head.message, head.term])?;
+    .execute(params![key, head.version, head.message.unwrap_or(NO_MESSAGE), head.term])?;
     sql.prepare_cached(
         "UPDATE chancery_kept SET due = 1 WHERE okey = ?1 AND version <= ?2 + 1
          AND reason IN ('E511_GAP', 'E604_BEHIND_PARKED')",
@@ -311,6 +315,7 @@ pub(crate) fn done(sql: &Connection, ask: &ClaimRequest, ids: &Ids) -> rusqlite:
     if let (Some(key), Some(version)) = (&ids.moves, ask.version) {
         let mut message = [0; 16];
         message.copy_from_slice(ask.message_id.split_at(16).0);
+        let message = Some(message);
         set_head(sql, key, &Head { version, message, term: ask.term.unwrap_or(0) })?;
     }
     Ok(())

@@ -192,8 +192,7 @@ impl KeptStore<'_> {
         })
     }
 
-    /// Makes `key.version` the next version of a key: the only way past a lost one. `false`: the
-    /// key is there already, or beyond.
+    /// Makes `key.version` the next version of a key: the only way past a lost one.
     ///
     /// # Errors
     /// A fault of the database.
@@ -202,17 +201,21 @@ impl KeptStore<'_> {
         key: &SkipKey<'_>,
         operator: &str,
         now: Timestamp,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Skipped, Fault> {
         let shared = &self.0.0;
         let id = claims::key_id(shared, key.group, key.stream, key.tenant, key.key);
         let mut write = shared.write_blocking()?;
         let head = shared.tell(write.sql().and_then(|sql| claims::head(sql, &id)))?;
         let last = head.map_or(0, |head| head.version);
         let Some(skipped) = key.version.checked_sub(1).filter(|version| *version > last) else {
-            return Ok(false);
+            return Ok(Skipped::Past { last });
         };
-        // No message is known to stand at the skipped version, so none can be named as followed.
-        let head = Head { version: skipped, message: [0; 16], term: head.map_or(0, |h| h.term) };
+        let waiting = shared.tell(write.sql().and_then(|sql| waiting(sql, &id, last)))?;
+        let Some(highest) = waiting else { return Ok(Skipped::NothingWaits { last }) };
+        if key.version > highest {
+            return Ok(Skipped::TooFar { highest });
+        }
+        let head = Head { version: skipped, message: None, term: head.map_or(0, |h| h.term) };
         shared.tell(write.sql().and_then(|sql| claims::set_head(sql, &id, &head)))?;
         let decider = Decider {
             group: key.group.to_owned(),
@@ -225,7 +228,7 @@ impl KeptStore<'_> {
         record.operator = Some(operator.to_owned());
         write.record(record);
         write.commit()?;
-        Ok(true)
+        Ok(Skipped::GoesOn)
     }
 
     fn decide(
@@ -266,6 +269,40 @@ pub struct SkipKey<'k> {
     pub key: &'k str,
     /// The version that is to be the next.
     pub version: u64,
+}
+
+/// What became of a skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// The key goes on with the version that was named.
+    GoesOn,
+    /// The key is there already, or beyond.
+    Past {
+        /// Its last version that was done, or skipped.
+        last: u64,
+    },
+    /// Nothing of this key is set aside: there is no gap to skip.
+    NothingWaits {
+        /// Its last version that was done, or skipped; 0 for a key that is not known.
+        last: u64,
+    },
+    /// A message that only waits for its turn would be lost, or versions that may still come.
+    TooFar {
+        /// The highest version to go on with.
+        highest: u64,
+    },
+}
+
+/// The highest version that a key may go on with: of what waits for its turn the first, otherwise
+/// what follows the last that is set aside.
+fn waiting(sql: &Connection, key: &[u8; 16], last: u64) -> rusqlite::Result<Option<u64>> {
+    sql.prepare_cached(
+        "SELECT ifnull(min(iif(reason IN ('E511_GAP', 'E604_BEHIND_PARKED'), version, NULL)),
+                       max(version) + 1)
+         FROM chancery_kept
+         WHERE okey = ?1 AND version > ?2 AND disposition IN ('park', 'hold')",
+    )?
+    .query_row(params![key, last], |row| row.get(0))
 }
 
 /// A kept message about which something is decided without its consumer.

@@ -182,7 +182,8 @@ impl Group<'_> {
             let mut message = [0; 16];
             message.copy_from_slice(ask.message_id.split_at(16).0);
             let term = admitted.header().ep.unwrap_or(0);
-            self.heads.insert((ask.stream.clone(), key), Head { version, message, term });
+            self.heads
+                .insert((ask.stream.clone(), key), Head { version, message: Some(message), term });
         }
         Ok(Verdict::Ok)
     }

@@ -16,6 +16,7 @@ use crate::reason::Reason;
 use crate::screen::tests::{
     BODY, NOW, POLICY, any_delivery, flipped, good, insider, message_by, snapshot,
 };
+use crate::text::b64u;
 use crate::unproven::Unproven;
 
 const HORIZON_MS: i64 = 1_000;
@@ -213,7 +214,7 @@ fn a_gap_is_found_and_the_past_is_refused() {
         let h = format!("\"okey\":\"1\",\"ov\":{version},\"ct\"");
         Delivery { key: Some(Bytes::from_static(b"1")), ..changed("\"ct\"", &h) }
     };
-    let head = Head { version: 3, message: [0; 16], term: 0 };
+    let head = Head { version: 3, message: None, term: 0 };
     let state = KeyState { head: Some(head), ..KeyState::default() };
     assert_eq!(ask(&version(4), &by).standing, Standing::Sound);
     assert_eq!(run(&version(4), &by, &state).unwrap().1, []);
@@ -222,6 +223,23 @@ fn a_gap_is_found_and_the_past_is_refused() {
     assert_eq!(run(&version(3), &by, &state).unwrap_err(), Reason::Fork);
     let behind = KeyState { behind: true, ..state };
     assert_eq!(run(&version(4), &by, &behind).unwrap_err(), Reason::BehindParked);
+}
+
+/// Threat: a history that follows another message. After an operator's skip there is none that it
+/// could follow, and the next one must not be taken for a fork.
+#[test]
+fn a_version_follows_the_message_that_was_done() {
+    let by = at("observe", "key: n, ordered: true,");
+    let oph = b64u(&[7; 16]);
+    let h = format!("\"okey\":\"1\",\"ov\":4,\"oph\":\"{oph}\",\"ct\"");
+    let fourth = Delivery { key: Some(Bytes::from_static(b"1")), ..changed("\"ct\"", &h) };
+    for (message, refused) in
+        [(None, None), (Some([7; 16]), None), (Some([8; 16]), Some(Reason::Fork))]
+    {
+        let head = Some(Head { version: 3, message, term: 0 });
+        let judged = run(&fourth, &by, &KeyState { head, ..KeyState::default() });
+        assert_eq!(judged.err(), refused, "{message:?}");
+    }
 }
 
 /// Threat: what was forgotten because it is too old runs again and again.

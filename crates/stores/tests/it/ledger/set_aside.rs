@@ -8,7 +8,7 @@ use chancery_core::record::RecordKind;
 use chancery_core::snapshot::BundleMark;
 use chancery_core::time::{DAY_MS, MINUTE_MS};
 use chancery_core::{AppendTime, Field, Snapshot, Timestamp};
-use chancery_stores::sqlite::{KeptFilter, Limits, SkipKey, Transactional};
+use chancery_stores::sqlite::{KeptFilter, Limits, SkipKey, Skipped, Transactional};
 
 use super::world::{
     self, Effect, GROUP, MOVES, NOW, ORDERS, World, draft, moved, moved_as, newcomer, order, run,
@@ -302,9 +302,14 @@ async fn only_an_operator_gets_a_key_past_a_lost_version() {
     let ledger = Transactional::new(&database).unwrap();
     assert_eq!(run(&ledger, &OK, &moved("a", 4)).await, refused(Reason::Gap));
     let key = SkipKey { group: GROUP, stream: MOVES, tenant: None, key: "a", version: 4 };
-    assert_eq!(database.kept().skip_to(&key, "ann", NOW), Ok(true));
+    let skip_to = |key: &SkipKey<'_>| database.kept().skip_to(key, "ann", NOW).unwrap();
+    // A slip of the hand must not make honest messages stale.
+    assert_eq!(skip_to(&SkipKey { version: 5, ..key }), Skipped::TooFar { highest: 4 });
+    assert_eq!(skip_to(&SkipKey { key: "b", ..key }), Skipped::NothingWaits { last: 0 });
+    assert_eq!(skip_to(&key), Skipped::GoesOn);
     assert_eq!(judge_again(&ledger, MOVES, &snapshot(2)).await, 1);
-    assert_eq!(database.kept().skip_to(&key, "ann", NOW), Ok(false));
+    assert_eq!(skip_to(&key), Skipped::Past { last: 4 });
+    assert_eq!(skip_to(&SkipKey { version: 9, ..key }), Skipped::NothingWaits { last: 4 });
     assert_eq!(run(&ledger, &OK, &moved("a", 2)).await, refused(Reason::StaleVersion));
     assert!(world.records().iter().any(|record| record.operator.as_deref() == Some("ann")));
 }
@@ -332,10 +337,11 @@ async fn a_version_that_was_skipped_holds_nothing_back() {
     let park = Effect(Outcome::Park("no".into()));
     assert_eq!(run(&ledger, &park, &moved("a", 1)).await, refused(Reason::HandlerRefused));
     let key = SkipKey { group: GROUP, stream: MOVES, tenant: None, key: "a", version: 2 };
-    assert_eq!(database.kept().skip_to(&key, "ann", NOW), Ok(true));
+    let too_far = SkipKey { version: 3, ..key };
+    let skipped = database.kept().skip_to(&too_far, "ann", NOW);
+    assert_eq!(skipped, Ok(Skipped::TooFar { highest: 2 }));
+    assert_eq!(database.kept().skip_to(&key, "ann", NOW), Ok(Skipped::GoesOn));
     assert_eq!(run(&ledger, &OK, &moved("a", 2)).await, Ok(DONE));
-    let elsewhere = SkipKey { key: "b", ..key };
-    assert_eq!(database.kept().skip_to(&elsewhere, "ann", NOW), Ok(true));
     assert_eq!(run(&ledger, &OK, &moved("a", 3)).await, Ok(DONE));
 }
 
