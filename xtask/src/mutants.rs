@@ -21,11 +21,12 @@ const OFF: &str = "CHANCERY_MUTANT";
 const JUDGED_WITHIN: Duration = Duration::from_secs(180);
 
 /// Who may notice, the quickest first: a package, and what of it runs.
-const JUDGES: [(&str, Runs); 6] = [
+const JUDGES: [(&str, Runs); 7] = [
     ("chancery-testkit", Runs::Tests),
     ("chancery-core", Runs::Tests),
     ("chancery", Runs::Tests),
     ("chancery-local", Runs::Tests),
+    ("chancery-stores", Runs::Tests),
     ("chancery-cli", Runs::Program("chancery", &["demo"])),
     ("chancery-cli", Runs::Tests),
 ];

@@ -50,7 +50,31 @@ pub(crate) fn read<'v, 'b>(document: &'v Value<'b>) -> Result<Envelope<'v, 'b>, 
     })
 }
 
+/// Every member that the format knows.
+const MEMBERS: [&str; 10] = [
+    "event_id",
+    "event_type",
+    "schema_version",
+    "occurred_at",
+    "producer",
+    "tenant_id",
+    "traceparent",
+    "request_id",
+    "actor_id",
+    "payload",
+];
+
 impl Envelope<'_, '_> {
+    /// Refuses other members, for streams whose policy takes none.
+    pub(crate) fn only_known(&self) -> Result<(), Refusal> {
+        let mut names = self.object.iter().map(|member| &*member.name);
+        let other = names.find(|name| !MEMBERS.contains(name));
+        require(other.is_none(), Reason::EnvelopeMember, || {
+            let name: String = other.unwrap_or_default().chars().take(64).collect();
+            format!("`{}` is no member of the envelope", name.escape_default())
+        })
+    }
+
     /// What a member says, if it is there.
     pub(crate) fn text(&self, member: &str) -> Option<&str> {
         self.object.get(member).and_then(Value::as_str)

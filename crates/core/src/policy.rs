@@ -56,6 +56,8 @@ pub struct Stream {
     pub sensitive: bool,
     /// Whether a shared key may sign.
     pub shared_keys: bool,
+    /// Whether envelopes may have other members than the format's.
+    pub extra_members: bool,
     /// How far the rules have climbed.
     pub rung: Rung,
     /// Producers that may still be unsigned below [`Rung::Enforce`].

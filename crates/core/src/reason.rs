@@ -95,6 +95,7 @@ reasons! {
     ContentType        "E113_CONTENT_TYPE"        Authorize    Hold       laddered "the stream does not list this content type";
     StreamSize         "E114_STREAM_SIZE"         Authorize    Hold       never    "the body is larger than the stream allows";
     EnvelopeInvalid    "E115_ENVELOPE_INVALID"    Validate     Quarantine never    "the envelope breaks its own rules";
+    EnvelopeMember     "E116_ENVELOPE_MEMBER"     Validate     Hold       laddered "the envelope has a member that this stream does not take";
     Unsigned           "E201_UNSIGNED"            Authenticate Quarantine laddered "the message carries no signature";
     UnknownKey         "E202_UNKNOWN_KEY"         Authenticate Hold       laddered "no key of the trust bundle made this signature";
     Provenance         "E203_PROVENANCE"          Authenticate Hold       never    "a shared key signed where only the producer's own may";

@@ -64,12 +64,18 @@ struct StreamFile {
     sensitive: bool,
     #[serde(default)]
     shared_keys: bool,
+    #[serde(default = "yes")]
+    extra_members: bool,
     #[serde(default)]
     rung: RungFile,
     #[serde(default)]
     unsigned: Vec<String>,
     content: Option<OneOrMore>,
     bytes_max: Option<usize>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -166,6 +172,7 @@ fn stream((key, file): (String, StreamFile)) -> Result<(String, Stream), Misuse>
         tenants: tenants(&at, file.tenants)?,
         sensitive: file.sensitive,
         shared_keys: file.shared_keys,
+        extra_members: file.extra_members,
         rung: match file.rung {
             RungFile::Observe => Rung::Observe,
             RungFile::Mark => Rung::Mark,

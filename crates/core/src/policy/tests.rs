@@ -71,6 +71,7 @@ fn tenants_need_both_sides() {
 fn defaults_are_the_strict_ones() {
     let stream = &policy().streams["orders.created"];
     assert_eq!((stream.rung, stream.shared_keys), (Rung::Enforce, false));
+    assert!(stream.extra_members, "the source's envelope may grow");
     assert_eq!(
         (stream.content.as_slice(), stream.bytes_max),
         (&["application/json".to_owned()][..], 1 << 20)

@@ -9,7 +9,7 @@ use super::authenticate::{Authenticated, authenticate};
 use super::authorize::{self, granted_stream, handler, may_publish, own_signer};
 use super::decode::decode;
 use super::freshness::{self, Lateness, key_valid_then};
-use super::validate::{document, key_field, key_text, safe_format, schema};
+use super::validate::{document, key_field, key_text, members, safe_format, schema};
 use crate::delivery::Delivery;
 use crate::envelope::{self, ENVELOPE_TYPE, Envelope};
 use crate::failure::Refusal;
@@ -142,6 +142,7 @@ impl<'d> Assessing<'d, '_> {
         let mut findings = Findings(vec![first]);
         self.authorized(&header, &mut findings)?;
         findings.note(authorize::record_key(&header, self.delivery))?;
+        findings.note(members(self.stream, &envelope))?;
         findings.note(schema(&header, envelope.payload, self.snapshot))?;
         Ok(self.assessed(header, None, envelope.payload_span, findings))
     }
@@ -168,6 +169,7 @@ impl<'d> Assessing<'d, '_> {
         let document = document(body, self.stream, self.snapshot)?;
         let envelope = envelope::read(&document)?;
         envelope.equals(header)?;
+        findings.note(members(self.stream, &envelope))?;
         findings.note(schema(header, envelope.payload, self.snapshot))?;
         findings.note(key_field(header, self.stream, envelope.payload))?;
         Ok(envelope.payload_span)

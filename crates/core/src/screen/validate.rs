@@ -7,7 +7,7 @@ use super::authorize::Authorized;
 use super::freshness::Lateness;
 use crate::bundle::Key;
 use crate::delivery::Delivery;
-use crate::envelope::{self, ENVELOPE_TYPE};
+use crate::envelope::{self, ENVELOPE_TYPE, Envelope};
 use crate::failure::{Refusal, require};
 use crate::header::Header;
 use crate::json::{self, Value};
@@ -88,9 +88,14 @@ pub(crate) fn enveloped(
     let document = document(body, stream, snapshot)?;
     let envelope = envelope::read(&document)?;
     envelope.equals(header)?;
+    members(stream, &envelope)?;
     schema(header, envelope.payload, snapshot)?;
     key_field(header, stream, envelope.payload)?;
     Ok(envelope.payload_span)
+}
+
+pub(super) fn members(stream: &Stream, envelope: &Envelope<'_, '_>) -> Result<(), Refusal> {
+    if stream.extra_members { Ok(()) } else { envelope.only_known() }
 }
 
 /// The strict reader, within the stream's own limit.

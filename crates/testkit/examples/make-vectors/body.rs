@@ -2,7 +2,7 @@
 //! What a verified body may still be refused for: parser differentials, the envelope, the schema.
 
 use crate::cases::{Cases, Step};
-use crate::craft::{b64u, quoted, sha256};
+use crate::craft::{Message, b64u, quoted, sha256};
 use crate::world::{SOURCE, World};
 
 const E104: &str = "E104_JSON_AMBIGUOUS";
@@ -148,6 +148,14 @@ fn own_rules(cases: &mut Cases, world: &World) {
     let copy = world.order().tell("nonce", "\"n\"").tell("tracestate", "\"a=b\"");
     let step = Step::new("orders.created", copy.signed(&[&world.orders]), "ok");
     cases.one("envelope/other-members", "left alone, never deleted", step);
+    let strict = || world.order().set("aud", "\"example.org/test/orders.strict\"");
+    let step = |copy: Message, expect: &str| {
+        Step::new("orders.strict", copy.signed(&[&world.orders]), expect)
+    };
+    cases.one("envelope/known-members", "a stream that takes no others", step(strict(), "ok"));
+    let other = strict().tell("nonce", "\"n\"");
+    let why = "a stream that takes no others holds it: another policy may take it";
+    cases.one("envelope/other-member-held", why, step(other, "E116_ENVELOPE_MEMBER"));
 }
 
 fn mismatches(cases: &mut Cases, world: &World) {

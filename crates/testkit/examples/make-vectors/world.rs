@@ -40,6 +40,13 @@ streams:
     handled_by: { billing: svc-billing }
     types: { orders.created: 3 }
     tenants: any
+  orders.strict:
+    kind: event
+    owner: svc-orders
+    handled_by: { billing: svc-billing }
+    types: { orders.created: 3 }
+    tenants: any
+    extra_members: false
   orders.changed:
     kind: event
     owner: role:seller
