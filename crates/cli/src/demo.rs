@@ -69,7 +69,8 @@ pub(crate) async fn run(dir: &Path, tell: &dyn Fn(&str)) -> Result<Verdict, Trou
     let _ = stop.send(true);
     services.end().await?;
 
-    tell("consumers killed, a dead-letter queue driven again");
+    let more = faults::ORDERS;
+    tell(&format!("consumers killed, a dead-letter queue driven again, under {more} more events"));
     let (faults, added) = faults::all(&shop, &publishers.orders, plan.orders).await?;
     finish(&shop, &publishers).await?;
 

@@ -81,6 +81,8 @@ CREATE INDEX outstanding_owner ON outstanding (owner) WHERE owner IS NOT NULL;
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     pub(crate) dir: PathBuf,
+    /// Device and inode: which file this is, whatever lies at its path by now.
+    file: Option<(u64, u64)>,
     // Writers of one process queue here: SQLite's own waiting is a sleep that grows, and with a
     // few busy writers most of the time is slept away.
     gate: Arc<Mutex<()>>,
@@ -97,13 +99,14 @@ impl Database {
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|error| io_fault(&lock, "cannot be locked", &error))?;
         let file = dir.join("broker.db");
-        private_file(&file).map_err(|error| io_fault(&file, "cannot be opened", &error))?;
+        let identity = private_file(&file).and_then(|_| identity(&file));
+        let identity = identity.map_err(|error| io_fault(&file, "cannot be opened", &error))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&file, flags)
             .map_err(|error| fault(&file, "cannot be opened", &error))?;
         recognize(&mut connection, &file)?;
         configure(&connection).map_err(|error| fault(&file, "cannot be set up", &error))?;
-        Ok(Database { connection, dir: dir.to_owned(), gate: Arc::default() })
+        Ok(Database { connection, dir: dir.to_owned(), file: identity, gate: Arc::default() })
     }
 
     /// One more connection to the same file, for another thread of this process.
@@ -121,6 +124,7 @@ impl Database {
     ) -> Result<T, Fault> {
         let gate = Arc::clone(&self.gate);
         let _turn = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_still_there()?;
         let run = |connection: &mut Connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let out = work(&tx)?;
@@ -136,8 +140,23 @@ impl Database {
         doing: &str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Fault> {
+        self.is_still_there()?;
         let run = |connection: &mut Connection| work(&connection.transaction()?);
         run(&mut self.connection).map_err(|error| self.fault(doing, &error))
+    }
+
+    // An open file goes on working after it was removed: what is appended to it nobody will read,
+    // and what is read from it is the past.
+    fn is_still_there(&self) -> Result<(), Fault> {
+        let path = self.dir.join("broker.db");
+        match identity(&path) {
+            Ok(found) if found == self.file => Ok(()),
+            Ok(_) => Err(Fault::broker(format!(
+                "{}: the file was replaced while it was in use; start this program again",
+                path.display()
+            ))),
+            Err(error) => Err(io_fault(&path, "is gone while it was in use", &error)),
+        }
     }
 
     fn fault(&self, doing: &str, error: &rusqlite::Error) -> Fault {
@@ -247,6 +266,18 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> std::io::Result<Option<(u64, u64)>> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path)?;
+    Ok(Some((metadata.dev(), metadata.ino())))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> std::io::Result<Option<(u64, u64)>> {
+    fs::metadata(path).map(|_| None)
 }
 
 fn make_private_dir(dir: &Path) -> std::io::Result<()> {

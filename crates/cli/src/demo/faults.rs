@@ -26,6 +26,9 @@ pub(super) struct Added {
     pub(super) poison: String,
 }
 
+/// Honest orders that [`all`] publishes.
+pub(super) const ORDERS: u64 = 3 * FEW;
+
 /// Every fault, one after the other, on the report service.
 pub(super) async fn all(
     shop: &Shop,

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use chancery::Sink;
+use chancery::{Sink, Source};
 use chancery_core::{Fault, FaultKind, Field};
 use chancery_local::{BODY_BYTES_MAX, Broker, FIELDS_BYTES_MAX, FIELDS_MAX, KEY_BYTES_MAX};
 use chancery_testkit::conformance::{finish, message, silent};
@@ -193,4 +194,30 @@ fn a_directory_that_cannot_be_made_is_told() {
     fs::write(&file, "x").unwrap();
     let fault = Broker::open(&file).unwrap_err();
     assert!(fault.detail.contains("cannot be made"), "{fault}");
+}
+
+// A folder that is restored or made anew beneath a running program: it must not go on with the one
+// that is gone, neither appending to it nor reading it.
+#[tokio::test]
+async fn a_file_that_is_gone_or_another_is_a_fault_and_not_the_past() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, away) = (dir.path().join("broker"), dir.path().join("away"));
+    let broker = Broker::open(&here).unwrap();
+    broker.append_raw("orders.created", &[], None, Some(b"1")).unwrap();
+    let mut source = broker.subscribe("orders.created", "g").unwrap();
+    std::fs::rename(&here, &away).unwrap();
+    for made_anew in [false, true] {
+        if made_anew {
+            Broker::open(&here).unwrap();
+        }
+        let words = if made_anew { "was replaced" } else { "is gone" };
+        let received = source.receive(1, Duration::ZERO).await.map(|_| ());
+        let appended = broker.append_raw("orders.created", &[], None, Some(b"2")).map(|_| ());
+        for told in [received, appended] {
+            let fault = told.unwrap_err();
+            assert!(fault.detail.contains(words), "{}", fault.detail);
+        }
+    }
+    let mut of_old = Broker::open(&away).unwrap().subscribe("orders.created", "h").unwrap();
+    assert_eq!(of_old.receive(9, Duration::ZERO).await.unwrap().len(), 1);
 }
