@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod brokers;
 mod fuzz;
 mod mutants;
 mod run;
@@ -16,6 +17,8 @@ cargo xtask <verb>
   fuzz             every parser under libFuzzer; needs nightly Rust
                    [--install] [--seconds N] [TARGET]
   mutants          every check switched off, one at a time, until a test notices [--markdown]
+  brokers          real servers on loopback, for what needs them: up [NAME…], down [NAME…],
+                   status [--json]; so far nats, which needs Go and openssl
   help             this text
 ";
 
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::test(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["mutants", rest @ ..] => mutants::mutants(rest),
+        ["brokers", rest @ ..] => brokers::brokers(rest),
         ["help"] | [] => run::say(HELP),
         other => Err(format!("`{}` is not a verb; see cargo xtask help", other.join(" "))),
     };
