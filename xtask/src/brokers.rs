@@ -10,6 +10,7 @@ use crate::run::say;
 mod nats;
 mod pki;
 mod process;
+mod rabbitmq;
 
 use process::Running;
 
@@ -20,7 +21,10 @@ struct Broker {
     up: fn(&Place) -> Result<Running, String>,
 }
 
-const BROKERS: [Broker; 1] = [Broker { name: "nats", version: nats::VERSION, up: nats::up }];
+const BROKERS: [Broker; 2] = [
+    Broker { name: "nats", version: nats::VERSION, up: nats::up },
+    Broker { name: "rabbitmq", version: rabbitmq::VERSION, up: rabbitmq::up },
+];
 
 /// The folders of one server.
 struct Place {
@@ -59,6 +63,7 @@ fn up(broker: &Broker) -> Result<(), String> {
     if let Some(running) = Running::find(&place.home) {
         return say(&format!("{}: runs already, {}\n", broker.name, running.url));
     }
+    stop(&place)?;
     let running = (broker.up)(&place).map_err(|why| format!("{}: {why}", broker.name))?;
     running.note(&place.home)?;
     let clients = place.home.join("clients");
@@ -67,10 +72,15 @@ fn up(broker: &Broker) -> Result<(), String> {
 
 fn down(broker: &Broker) -> Result<(), String> {
     let place = place(broker)?;
-    match Running::find(&place.home) {
-        Some(running) => running.stop().and_then(|()| say(&format!("{}: stopped\n", broker.name))),
-        None => say(&format!("{}: does not run\n", broker.name)),
-    }
+    let ran = Running::find(&place.home).is_some();
+    stop(&place)?;
+    say(&format!("{}: {}\n", broker.name, if ran { "stopped" } else { "does not run" }))
+}
+
+/// A server, then what it needs beside itself, which may outlive a server that was killed.
+fn stop(place: &Place) -> Result<(), String> {
+    let both = [place.home.clone(), place.home.join("epmd")];
+    both.iter().filter_map(|home| Running::find(home)).try_for_each(|running| running.stop())
 }
 
 struct Status<'b> {

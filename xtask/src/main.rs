@@ -18,7 +18,7 @@ cargo xtask <verb>
                    [--install] [--seconds N] [TARGET]
   mutants          every check switched off, one at a time, until a test notices [--markdown]
   brokers          real servers on loopback, for what needs them: up [NAME…], down [NAME…],
-                   status [--json]; so far nats, which needs Go and openssl
+                   status [--json]; nats needs Go, rabbitmq Debian and root
   help             this text
 ";
 
