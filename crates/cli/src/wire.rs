@@ -25,6 +25,7 @@ use crate::files;
 use crate::out::warn;
 use crate::project::{Project, Purpose};
 
+pub(crate) use chancery_local::Unreadable;
 pub(crate) use chancery_stores::log::{Break, Disk, LogReader, verify_dir};
 pub(crate) use chancery_stores::sqlite::{Database, KeptEntry, KeptFilter, Stats};
 pub(crate) use chancery_stores::sqlite::{SkipKey, Skipped};

@@ -33,6 +33,17 @@ pub struct StreamStats {
     pub groups: Vec<String>,
 }
 
+/// A message that cannot be read; it stops every group that comes to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its place, as `orders.created/17`.
+    pub position: String,
+    /// Its row in the table `message`.
+    pub row: i64,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// What a group has not acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
@@ -103,6 +114,24 @@ impl Broker {
             }
             Ok(page)
         })
+    }
+
+    /// Reads everything that is kept, and gives the first `max` messages that cannot be read.
+    ///
+    /// # Errors
+    /// A fault if not even that much can be read of the file.
+    pub fn unreadable(&self, max: usize) -> Result<Vec<Unreadable>, Fault> {
+        let mut found = Vec::new();
+        let mut after = i64::MIN;
+        while found.len() < max {
+            // In steps, so that a writer's log is not kept from being folded in meanwhile.
+            let step = self.database().read("look a file over", |tx| look_over(tx, after))?;
+            let Some(last) = step.last else { break };
+            after = last;
+            found.extend(step.unreadable);
+        }
+        found.truncate(max);
+        Ok(found)
     }
 
     /// Moves a message that a group has not acknowledged to the stream `<stream>.dlq`: header
@@ -204,6 +233,30 @@ impl Broker {
             Ok(u64::try_from(old.len()).unwrap_or(u64::MAX))
         })
     }
+}
+
+struct Step {
+    last: Option<i64>,
+    unreadable: Vec<Unreadable>,
+}
+
+fn look_over(db: &Connection, after: i64) -> rusqlite::Result<Step> {
+    let mut select = db.prepare_cached(
+        "SELECT m.rowid, m.stream, s.name, m.offset FROM message AS m JOIN stream AS s
+           ON s.id = m.stream WHERE m.rowid > ?1 ORDER BY m.rowid LIMIT ?2",
+    )?;
+    let mut rows = select.query((after, CHUNK))?;
+    let mut step = Step { last: None, unreadable: Vec::new() };
+    while let Some(row) = rows.next()? {
+        let (at, stream, name, offset) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        step.last = Some(at);
+        let name: String = name;
+        if let Err(error) = load(db, (stream, &name), offset, 0) {
+            let position = format!("{name}/{offset}");
+            step.unreadable.push(Unreadable { position, row: at, why: error.to_string() });
+        }
+    }
+    Ok(step)
 }
 
 fn find_stream(db: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {

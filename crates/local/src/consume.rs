@@ -213,7 +213,8 @@ impl Receiver {
         let (view, stream, fresh_first) = (self.view, self.stream.as_str(), self.fresh_first);
         let until = view.now.saturating_add(millis(self.lease));
         let name = self.owner.name.as_str();
-        let (taken, more) = self.database.write("take messages", |tx| {
+        let doing = format!("take messages of {stream}");
+        let (taken, more) = self.database.write(&doing, |tx| {
             let mut batch = Batch::new(max);
             if fresh_first {
                 lease::take_fresh(tx, &view, &mut batch)?;

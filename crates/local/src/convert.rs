@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use chancery_core::{AppendTime, Delivery, Fault, Field, Timestamp};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use crate::config::{BODY_BYTES_MAX, FIELDS_BYTES_MAX, FIELDS_MAX, KEY_BYTES_MAX, corrupt};
 use crate::produce::RawMessage;
@@ -72,7 +72,7 @@ pub(crate) fn load(
     )?;
     let delivery = select.query_row((stream, offset), |row| {
         let fields = decode_fields(row.get(0)?)
-            .ok_or_else(|| corrupt(format!("the header fields of {name}/{offset}")))?;
+            .ok_or_else(|| corrupt("its header fields are not what any append wrote"))?;
         Ok(Delivery {
             stream: name.to_owned(),
             position: format!("{name}/{offset}"),
@@ -82,8 +82,22 @@ pub(crate) fn load(
             appended: AppendTime::Broker(Timestamp(row.get(3)?)),
             deliveries,
         })
-    })?;
-    Ok(Some(delivery))
+    });
+    delivery.map(Some).map_err(|error| at(db, stream, offset, error))
+}
+
+/// Names the message that cannot be read; whoever must deal with it has nothing else to go by.
+fn at(db: &Connection, stream: i64, offset: i64, error: rusqlite::Error) -> rusqlite::Error {
+    let unreadable = match error.sqlite_error_code() {
+        None => true,
+        Some(code) => code == ErrorCode::DatabaseCorrupt,
+    };
+    if !unreadable {
+        return error;
+    }
+    let name = db.query_row("SELECT name FROM stream WHERE id = ?1", [stream], |row| row.get(0));
+    let name: String = name.unwrap_or_else(|_| format!("stream {stream}"));
+    corrupt(format!("message {name}/{offset} cannot be read: {error}"))
 }
 
 /// A message's size in bytes, read without the message.
@@ -92,12 +106,16 @@ pub(crate) fn size(db: &Connection, stream: i64, offset: i64) -> rusqlite::Resul
         "SELECT length(fields) + ifnull(length(key), 0) + ifnull(length(body), 0)
          FROM message WHERE stream = ?1 AND offset = ?2",
     )?;
-    let size: Option<i64> = select.query_row((stream, offset), |row| row.get(0)).optional()?;
+    let size = select.query_row((stream, offset), |row| row.get::<_, i64>(0)).optional();
+    let size = size.map_err(|error| at(db, stream, offset, error))?;
     let max = BODY_BYTES_MAX + KEY_BYTES_MAX + FIELDS_BYTES_MAX + 8 * FIELDS_MAX;
     match size.map(usize::try_from) {
         None => Ok(None),
         Some(Ok(size)) if size <= max => Ok(Some(size)),
-        Some(_) => Err(corrupt(format!("message {offset} is larger than any that was appended"))),
+        Some(_) => {
+            let error = corrupt("it is larger than any that was appended");
+            Err(at(db, stream, offset, error))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ mod lease;
 mod owner;
 mod produce;
 
-pub use admin::{Lag, StreamStats};
+pub use admin::{Lag, StreamStats, Unreadable};
 pub use config::{BODY_BYTES_MAX, FIELDS_BYTES_MAX, FIELDS_MAX, KEY_BYTES_MAX, RETENTION_MS};
 pub use consume::{LocalReceipt, LocalSource};
 pub use produce::{Broker, RawMessage};

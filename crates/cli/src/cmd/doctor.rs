@@ -250,7 +250,35 @@ fn databases(project: &Project, snapshot: &Snapshot) -> Result<Vec<Check>> {
             }
         }
     };
-    Ok(paths.iter().filter(|path| path.is_file()).map(check).collect())
+    let mut checks: Vec<Check> = paths.iter().filter(|path| path.is_file()).map(check).collect();
+    checks.extend(messages(project)?);
+    Ok(checks)
+}
+
+/// Whether every message in the broker can be read: one that cannot stops its stream.
+fn messages(project: &Project) -> Result<Vec<Check>> {
+    let file = wire::broker_file(project)?;
+    if !file.is_file() {
+        return Ok(Vec::new());
+    }
+    let found = match wire::broker(project).and_then(|broker| Ok(broker.unreadable(10)?)) {
+        Ok(found) => found,
+        Err(failure) => {
+            return Ok(vec![Check::not(State::Bad, "messages", failure.what, &failure.fix)]);
+        }
+    };
+    let bad = found.iter().map(|message| {
+        let wire::Unreadable { position, row, why } = message;
+        let says = format!("{position} (row {row} of `message`) stops its stream: {why}");
+        let fix = format!(
+            "stop everything, copy {file} away and restore it from a backup; or give this message \
+             up for good: sqlite3 {file} \"DELETE FROM message WHERE rowid = {row}\"",
+            file = file.display()
+        );
+        Check::not(State::Bad, "messages", says, &fix)
+    });
+    let bad: Vec<Check> = bad.collect();
+    Ok(if bad.is_empty() { vec![Check::ok("messages", "all can be read")] } else { bad })
 }
 
 /// Whether each log's last checkpoint is one that the database has signed. Only `evidence verify`

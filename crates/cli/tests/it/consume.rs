@@ -2,9 +2,10 @@
 //! To a pipe and to a program: at least once, in order, and never lost.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
 
-use crate::shop::{Running, Shop, eventually, ids};
+use crate::shop::{Ended, Running, Shop, eventually, ids, order};
 
 const CONSUME: [&str; 4] = ["consume", "orders.created", "--group", "billing"];
 
@@ -178,4 +179,62 @@ fn who_may_not_handle_gets_nothing() {
     let ended = consume(&["--group", "billing", "--idle-exit", "1"]);
     let ended = ended.failed(64, "has no evidence key of `shop/dev/svc-billing`");
     assert_eq!(ended.out, "");
+}
+
+// A consumer that goes on reading a deleted file looks healthy and handles nothing.
+#[test]
+fn a_broker_replaced_beneath_it_ends_a_consumer() {
+    let shop = Shop::new();
+    shop.publish(1);
+    let mut running = Running::start(&shop, &CONSUME);
+    running.next();
+    std::fs::remove_dir_all(shop.path("data/broker")).unwrap();
+    shop.publish(1);
+    assert_eq!(running.wait(), 69);
+    let told = running.told("E705_BROKER_DOWN");
+    assert!(told.contains("while it was in use"), "{told}");
+    assert_eq!(shop.consume().ok().lines().count(), 1, "the new one is served after a restart");
+}
+
+#[test]
+fn a_broker_replaced_beneath_it_ends_a_publisher() {
+    let shop = Shop::new();
+    let mut child = shop
+        .command(&["publish", "orders.created"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(order("o_1", 1).as_bytes()).unwrap();
+    let mut id = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut id).unwrap();
+    std::fs::remove_dir_all(shop.path("data/broker")).unwrap();
+    stdin.write_all(order("o_2", 2).as_bytes()).unwrap();
+    drop(stdin);
+    let ended = Ended::of(child.wait_with_output().unwrap()).failed(69, "E705_BROKER_DOWN");
+    assert!(ended.err.contains("lines 2 to 2 are not confirmed"), "{ended:?}");
+}
+
+// Nobody can repair what nobody names. The repair that `doctor` names must be one.
+#[test]
+fn an_unreadable_message_is_named_and_can_be_given_up() {
+    let shop = Shop::new();
+    shop.publish(3);
+    let db = rusqlite::Connection::open(shop.path("data/broker/broker.db")).unwrap();
+    db.execute("UPDATE message SET fields = x'00' WHERE offset = 2", []).unwrap();
+    let ended = shop.consume().failed(69, "E705_BROKER_DOWN");
+    assert!(ended.err.contains("message orders.created/2 cannot be read"), "{ended:?}");
+
+    let ended = shop.run(&["--json", "doctor"]).failed(1, "");
+    let checks = ended.json().remove(0)["checks"].as_array().unwrap().clone();
+    let check = checks.iter().find(|check| check["check"] == "messages").unwrap();
+    let says = check["says"].as_str().unwrap();
+    assert!(says.starts_with("orders.created/2 (row 2 of `message`)"), "{says}");
+    let fix = check["fix"].as_str().unwrap();
+    let sql = fix.split('"').nth(1).unwrap();
+    assert_eq!(db.execute(sql, []).unwrap(), 1, "{fix}");
+    assert_eq!(shop.consume().ok().lines().count(), 2);
+    shop.run(&["doctor"]).ok();
 }

@@ -77,8 +77,37 @@ fn header_fields_that_were_tampered_with_are_a_fault() {
     for fields in [&[0, 0, 0, 9, 1][..], &[255; 8], &[0, 0], &[0, 0, 0, 0], &[0; 8 * 129]] {
         db.execute("UPDATE message SET fields = ?1", [fields]).unwrap();
         let fault = broker.browse("a.b", 1, 1).unwrap_err();
-        assert!(fault.detail.contains("header fields of a.b/1"), "{fault}");
+        assert!(
+            fault.detail.contains("message a.b/1 cannot be read: its header fields"),
+            "{fault}"
+        );
     }
+}
+
+// One bad row stops a stream: who repairs it must be told which.
+#[tokio::test]
+async fn an_unreadable_message_is_named() {
+    use chancery::Source;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path()).unwrap();
+    for stream in ["a.b", "c.d"] {
+        for _ in 0..300 {
+            broker.append_raw(stream, &[], None, Some(b"x")).unwrap();
+        }
+    }
+    assert_eq!(broker.unreadable(10).unwrap(), []);
+    let db = Connection::open(dir.path().join("broker.db")).unwrap();
+    let spoil = "UPDATE message SET fields = x'00' WHERE offset = 290";
+    assert_eq!(db.execute(spoil, []).unwrap(), 2);
+    let found = broker.unreadable(10).unwrap();
+    let positions: Vec<_> = found.iter().map(|one| one.position.as_str()).collect();
+    assert_eq!(positions, ["a.b/290", "c.d/290"]);
+    assert!(found.iter().all(|one| one.why.contains("header fields")), "{found:?}");
+    assert_eq!(broker.unreadable(1).unwrap().len(), 1);
+
+    let mut source = broker.subscribe("c.d", "g").unwrap();
+    let fault = source.receive(300, std::time::Duration::ZERO).await.unwrap_err();
+    assert!(fault.detail.contains("message c.d/290 cannot be read"), "{fault}");
 }
 
 // A row that no append made must not make us allocate what it says.
@@ -90,7 +119,7 @@ async fn a_row_larger_than_any_append_is_a_fault() {
     let db = Connection::open(dir.path().join("broker.db")).unwrap();
     db.execute("UPDATE message SET body = zeroblob(20000000)", []).unwrap();
     let fault = broker.browse("a.b", 1, 1).unwrap_err();
-    assert!(fault.detail.contains("larger than any"), "{fault}");
+    assert!(fault.detail.contains("message a.b/1 cannot be read: it is larger"), "{fault}");
 }
 
 #[tokio::test]
