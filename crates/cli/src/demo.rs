@@ -69,7 +69,8 @@ pub(crate) async fn run(dir: &Path, tell: &dyn Fn(&str)) -> Result<Verdict, Trou
     let _ = stop.send(true);
     services.end().await?;
 
-    let more = faults::ORDERS;
+    let with_faults = Plan { orders: plan.orders + faults::ORDERS, ..plan };
+    let more = with_faults.events() - plan.events();
     tell(&format!("consumers killed, a dead-letter queue driven again, under {more} more events"));
     let (faults, added) = faults::all(&shop, &publishers.orders, plan.orders).await?;
     finish(&shop, &publishers).await?;
