@@ -6,8 +6,7 @@
 //! the ports, so that the product has no hooks for it. `CHANCERY_KILLS` sets the rounds.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -196,15 +195,18 @@ impl Handler<Order, Tx> for Row {
     }
 }
 
-/// The effect is outside: a folder in which a file of the idempotency key's name is made once.
-/// What is counted is what each accepted call wrote.
+/// The effect is outside: a folder in which a file of the idempotency key's name is made once, whole
+/// or not at all, as whoever honours such a key must. What is counted is what each accepted call
+/// wrote.
 struct Sink(Arc<Fuse>, PathBuf);
 
 impl Handler<Order, Lease> for Sink {
     async fn handle(&self, event: &Admitted<Order>, lease: &mut Lease) -> Outcome {
-        let path = self.1.join(&lease.key);
-        match OpenOptions::new().create_new(true).write(true).open(path) {
-            Ok(mut file) => file.write_all(event.value().order_id.as_bytes()).unwrap(),
+        // Made and then written, it would be empty after a kill in between, and taken for done.
+        let draft = self.1.with_extension(std::process::id().to_string());
+        fs::write(&draft, &event.value().order_id).unwrap();
+        match fs::hard_link(&draft, self.1.join(&lease.key)) {
+            Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Outcome::Retry(error.to_string()),
         }
