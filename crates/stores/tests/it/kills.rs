@@ -204,6 +204,8 @@ impl Handler<Order, Lease> for Sink {
     async fn handle(&self, event: &Admitted<Order>, lease: &mut Lease) -> Outcome {
         // Made and then written, it would be empty after a kill in between, and taken for done.
         let draft = self.1.with_extension(std::process::id().to_string());
+        // The name's last file may be an effect by now, under its other name.
+        let _ = fs::remove_file(&draft);
         fs::write(&draft, &event.value().order_id).unwrap();
         match fs::hard_link(&draft, self.1.join(&lease.key)) {
             Ok(()) => {}
