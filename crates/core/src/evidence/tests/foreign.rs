@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Proofs that others wrote, spoiled and judged: `vectors/third_party/transparency_dev_merkle`.
+//! Cases that others wrote, in `vectors/third_party/`: a proof that only we refuse or only we
+//! accept convinces nobody.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,13 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::*;
-use crate::evidence::proof::{verify_consistency, verify_inclusion};
+use crate::evidence::note::Note;
+use crate::evidence::proof::{consistency, inclusion, verify_consistency, verify_inclusion};
+
+fn file(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/third_party");
+    fs::read_to_string(folder.join(name)).unwrap()
+}
 
 #[derive(Deserialize)]
 struct Case {
@@ -24,10 +31,14 @@ struct Case {
 /// Where a case has something shorter for a hash, the hash of that, so that alike stays alike; none
 /// where it has nothing, which our types cannot hand over at all.
 fn hash(hex: &str) -> Option<Hash> {
+    let bytes = bytes(hex);
+    (!bytes.is_empty()).then(|| Hash::try_from(&bytes[..]).unwrap_or_else(|_| leaf_hash(&bytes)))
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
     let (pairs, _) = hex.as_bytes().as_chunks::<2>();
     let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    let bytes: Vec<u8> = pairs.iter().map(byte).collect();
-    (!bytes.is_empty()).then(|| Hash::try_from(&bytes[..]).unwrap_or_else(|_| leaf_hash(&bytes)))
+    pairs.iter().map(byte).collect()
 }
 
 fn holds(case: &Case) -> Option<()> {
@@ -42,10 +53,8 @@ fn holds(case: &Case) -> Option<()> {
 
 #[test]
 fn transparency_dev_merkle_agrees() {
-    let path = "../../vectors/third_party/transparency_dev_merkle/cases.jsonl";
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let mut seen = [0, 0];
-    for line in text.lines() {
+    for line in file("transparency_dev_merkle/cases.jsonl").lines() {
         let case: Case = serde_json::from_str(line).unwrap();
         // That version took an empty tree for the beginning of any other; later ones do not, nor
         // do we: a proof from nothing proves nothing.
@@ -55,4 +64,44 @@ fn transparency_dev_merkle_agrees() {
         seen[usize::from(refused)] += 1;
     }
     assert_eq!(seen, [12, 183], "good ones and spoiled ones");
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Line {
+    Tree { leaves: Vec<String>, roots: Vec<String> },
+    Inclusion { at: u64, size: u64, proof: Vec<String> },
+    Consistency { at: u64, size: u64, proof: Vec<String> },
+}
+
+#[test]
+fn trees_and_paths_of_transparency_dev_are_ours() {
+    let (mut leaves, mut trees, mut paths) = (Vec::new(), 0, 0);
+    for line in file("transparency_dev_merkle/trees.jsonl").lines() {
+        let node = |level: u8, index: u64| -> Result<Hash, ProofError> {
+            let first = (index << level) as usize;
+            Ok(naive::root(&leaves[first..first + (1 << level)]))
+        };
+        let (ours, theirs) = match serde_json::from_str(line).unwrap() {
+            Line::Inclusion { at, size, proof } => (inclusion(at, size, node).unwrap(), proof),
+            Line::Consistency { at, size, proof } => (consistency(at, size, node).unwrap(), proof),
+            Line::Tree { leaves: entries, roots } => {
+                leaves = entries.iter().map(|entry| leaf_hash(&bytes(entry))).collect();
+                trees += 1;
+                let sizes = 0..=leaves.len();
+                (sizes.map(|size| tree::range_root(&leaves[..size])).collect(), roots)
+            }
+        };
+        assert_eq!(ours, theirs.iter().map(|text| hash(text).unwrap()).collect::<Vec<_>>());
+        paths += 1;
+    }
+    assert_eq!((trees, paths - trees), (2, 78));
+}
+
+#[test]
+fn a_note_of_others_is_read_and_only_their_key_opens_it() {
+    let (text, key) = (file("signed_note/note.txt"), file("signed_note/key.txt"));
+    let note = Note::parse(text.as_bytes()).unwrap();
+    assert_eq!(note.verify(&key.trim().parse().unwrap()).unwrap().lines().count(), 2);
+    assert_eq!(note.verify(signer().verifier()), Err(NoteError::Unsigned));
 }
