@@ -3,7 +3,8 @@
 """An independent oracle over vectors/cases: framing, key ids, PAE, digests, signatures.
 
 Standard library only; nothing of it is shared with the generator or with chancery-core. It does
-not judge policy, time or JSON: it says whether a vector's cryptography is what its code claims.
+not judge policy, time or JSON, but for an envelope's extra members: it says whether a vector's
+cryptography is what its code claims.
 """
 
 import base64
@@ -25,6 +26,9 @@ ENTRY = re.compile(r"([A-Za-z0-9_-]{22}):([A-Za-z0-9_-]+)")
 PREAMBLE = "chancery-vector name why snapshot reader attempts_max reads".split()
 STEP = "delivery again now snapshot handler expect step stream position appended key field".split()
 STEP += "message_id pae_sha256 body_digest body".split()
+MEMBERS = "event_id event_type schema_version occurred_at producer payload".split()
+MEMBERS += "tenant_id traceparent request_id actor_id".split()
+CLOSED = re.compile(r"^  (\S+):\n(?:    .*\n)*?    extra_members: false$", re.M)
 
 
 def sha256(*parts):
@@ -203,6 +207,16 @@ def check_code(step, keys):
     return len(given)
 
 
+def check_members(step, closed):
+    """On a stream without extra members, an envelope has one exactly where its code says so."""
+    expect = step["expect"]
+    if step["stream"] in closed and expect in ("ok", "E116_ENVELOPE_MEMBER"):
+        extra = json.loads(step["body"]).keys() - set(MEMBERS)
+        assert bool(extra) == (expect != "ok"), f"extra members: {sorted(extra)}"
+    else:
+        assert expect != "E116_ENVELOPE_MEMBER", "the stream takes extra members"
+
+
 def trusted(snapshot, keys):
     """The keys of a snapshot's bundle, once its root's signature has verified."""
     folder = HERE / "snapshots" / snapshot
@@ -218,7 +232,10 @@ def main():
     lines = (HERE / "keys.txt").read_text().splitlines()
     keys = [Key(line) for line in lines if not line.startswith("#")]
     keys = {key.kid: key for key in keys}
-    rings = {path.name: trusted(path.name, keys) for path in (HERE / "snapshots").iterdir()}
+    rings, closed = {}, {}
+    for path in (HERE / "snapshots").iterdir():
+        rings[path.name] = trusted(path.name, keys)
+        closed[path.name] = CLOSED.findall((path / "policy.yaml").read_text())
     files = sorted((HERE / "cases").rglob("*.vec"))
     verified, failed = 0, 0
     for path in files:
@@ -227,7 +244,9 @@ def main():
             if "again" in step:
                 continue
             try:
-                verified += check_code(step, rings[step.get("snapshot", preamble["snapshot"])])
+                snapshot = step.get("snapshot", preamble["snapshot"])
+                verified += check_code(step, rings[snapshot])
+                check_members(step, closed[snapshot])
             except AssertionError as error:
                 failed += 1
                 print(f"{preamble['name']} [{number}] {step['expect']}: {error}")

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use chancery::Snapshot;
-use chancery::core::policy::{Policy, Rung, Stream, Tenants};
+use chancery::core::envelope::ENVELOPE_TYPE;
+use chancery::core::policy::{Policy, Rung, Stream, Tenants, Versions};
 use serde::Serialize;
 
 use crate::exit::{Exit, Result};
@@ -100,8 +101,15 @@ fn lint(snapshot: &Snapshot) -> Vec<Finding> {
             let why = "several services may publish it; an event should have one source";
             add("several-owners", ".owner", why, "one owner, or a stream each");
         }
-        for typ in stream.types.keys().filter(|typ| !has_schema(snapshot, stream, typ)) {
-            let why = format!("no schema of `{typ}` in the versions it carries: all is held");
+        let enveloped = stream.content.iter().any(|content| content == ENVELOPE_TYPE);
+        if !stream.extra_members && !enveloped {
+            let why = "nothing that it carries is an envelope, so this refuses nothing";
+            add("idle-extra-members", ".extra_members", why, "leave `extra_members` out");
+        }
+        let carried = stream.types.iter().filter(|_| enveloped);
+        for (typ, _) in carried.filter(|carried| !has_schema(snapshot, *carried)) {
+            let why =
+                format!("no schema of `{typ}` in the versions it carries: all is held with E405");
             add("no-schema", ".types", &why, "add one with `chancery schema new TYPE`");
         }
     }
@@ -109,14 +117,9 @@ fn lint(snapshot: &Snapshot) -> Vec<Finding> {
     findings
 }
 
-fn has_schema(snapshot: &Snapshot, stream: &Stream, typ: &str) -> bool {
-    let json = stream.content.iter().any(|content| content == "application/json");
-    let versions = stream.types.get(typ);
+fn has_schema(snapshot: &Snapshot, (typ, versions): (&String, &Versions)) -> bool {
     let known = snapshot.schemas.get(typ);
-    let some = known
-        .zip(versions)
-        .is_some_and(|(known, versions)| known.keys().any(|version| versions.contains(*version)));
-    some || !json
+    known.is_some_and(|known| known.keys().any(|version| versions.contains(*version)))
 }
 
 fn unused(policy: &Policy) -> Vec<Finding> {
@@ -163,6 +166,7 @@ struct Facts {
     ordered: bool,
     tenants: String,
     content: Vec<String>,
+    extra_members: bool,
     bytes_max: usize,
 }
 
@@ -181,6 +185,7 @@ impl Facts {
                 Tenants::Listed(list) => list.join(", "),
             },
             content: stream.content.clone(),
+            extra_members: stream.extra_members,
             bytes_max: stream.bytes_max,
         }
     }
@@ -189,10 +194,11 @@ impl Facts {
         let types: Vec<String> =
             self.types.iter().map(|(typ, versions)| format!("{typ} {versions}")).collect();
         let ordered = if self.ordered { ", strictly ordered" } else { "" };
+        let extra = if self.extra_members { "" } else { ", no extra members" };
         let key = self.key.as_deref().unwrap_or("none");
         format!(
             "destination  {}\nkind         {}\ntypes        {}\nkey          {key}{ordered}\n\
-             tenants      {}\ncontent      {}, at most {} bytes\n\n",
+             tenants      {}\ncontent      {}, at most {} bytes{extra}\n\n",
             self.destination,
             self.kind,
             types.join(", "),

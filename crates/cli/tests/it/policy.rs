@@ -35,6 +35,14 @@ fn explain_names_the_rule() {
     assert!(typ.contains("streams.orders.created.types does not carry `x`"), "{typ}");
     let tenant = explain(&["--stream", "orders.created", "--tenant", "acme"]);
     assert!(tenant.contains("nobody may"), "{tenant}");
+    assert!(!all.contains("extra members") && !one.contains("extra members"), "{one}");
+    shop.edit(
+        "policy.yaml",
+        "    sensitive: true",
+        "    sensitive: true\n    extra_members: false",
+    );
+    let closed = explain(&["--stream", "payout.approve"]);
+    assert!(closed.contains("bytes, no extra members"), "{closed}");
     shop.run(&["policy", "explain", "--stream", "x"]).failed(64, "there is orders.created");
 }
 
@@ -58,4 +66,14 @@ fn lint_points_at_what_allows_too_much() {
     for rule in ["below-enforce", "shared-on-sensitive", "idle-service", "no-schema"] {
         assert!(ended.out.contains(rule), "{rule}: {}", ended.out);
     }
+    assert!(ended.out.contains("`orders.gone` in the versions it carries: all is held with E405"));
+    assert_eq!(ended.out.matches("no-schema").count(), 1, "{}", ended.out);
+    shop.edit(
+        "policy.yaml",
+        "    key: order_id",
+        "    content: text/plain\n    extra_members: false",
+    );
+    let ended = shop.run(&["policy", "lint"]);
+    assert!(ended.out.contains("idle-extra-members"), "{}", ended.out);
+    assert!(!ended.out.contains("no-schema"), "what is no envelope has no schema: {}", ended.out);
 }

@@ -166,3 +166,18 @@ fn proofs_of_a_batch_cannot_be_exchanged() {
         assert!(!admitted(&forged, &snapshot), "{one} with the proof of {other}");
     }
 }
+
+// Threat: a producer speaks past the schema, to whoever reads the rest of the envelope.
+#[test]
+fn what_the_stream_does_not_take_in_an_envelope_is_not_signed() {
+    let told = r#"{"event_id":"order-000001","event_type":"orders.created","schema_version":1,"#;
+    let told = format!(r#"{told}"producer":"svc-orders","tenant_id":"acme","approved":true,"#);
+    let told = format!(r#"{told}"occurred_at":"{BEGINNING}","payload":{{"order_id":"o_1"}}}}"#);
+    let draft = draft(Content::Envelope(told.into()));
+    let mut world = World::shop();
+    build(&draft, &STAMP, &world.snapshot()).unwrap();
+    let types = "types: {orders.created: 1}";
+    world.policy = world.policy.replace(types, &format!("{types}\n    extra_members: false"));
+    let refusal = build(&draft, &STAMP, &world.snapshot()).unwrap_err();
+    assert_eq!(refusal.reason, Reason::EnvelopeMember);
+}

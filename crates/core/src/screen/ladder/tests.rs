@@ -170,6 +170,10 @@ fn a_listed_producer_may_be_unsigned_and_is_told_of() {
     let by = at("mark", "unsigned: [svc], types: {other: 2..3}, tenants: any,");
     let (_, found) = run(&unsigned(BODY), &by, &none).unwrap();
     assert_eq!(found, [Reason::Unsigned, Reason::Type, Reason::Tenant]);
+    let by = at("mark", "unsigned: [svc], extra_members: false,");
+    let more = BODY.replacen('{', "{\"more\":1,", 1);
+    let (_, found) = run(&unsigned(&more), &by, &none).unwrap();
+    assert_eq!(found, [Reason::Unsigned, Reason::EnvelopeMember]);
     let by = at("mark", "unsigned: [svc], key: n,");
     let (event, found) = run(&unsigned(BODY), &by, &none).unwrap();
     assert_eq!((event.claimed_key(), found.last()), (Some("1"), Some(&Reason::KeyMismatch)));
