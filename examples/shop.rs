@@ -57,6 +57,7 @@ pub struct Shop {
     pub broker: Arc<Broker>,
     /// Keys, policy and schemas in force.
     pub snapshots: Snapshots,
+    sources: Sources,
     orders: [u8; 32],
     billing: [u8; 32],
 }
@@ -73,10 +74,21 @@ impl Shop {
         Ok(Shop {
             broker: Arc::new(Broker::open(&dir.path().join("broker"))?),
             snapshots: Snapshots::new(Snapshot::build(&sources)?),
+            sources,
             dir,
             orders,
             billing,
         })
+    }
+
+    /// Puts the policy in force with `to` in the place of `from`.
+    ///
+    /// # Errors
+    /// If it is not a good policy any more.
+    pub fn edit_policy(&mut self, from: &str, to: &str) -> Result<(), Trouble> {
+        self.sources.policy = self.sources.policy.replace(from, to);
+        self.snapshots.replace(&self.sources)?;
+        Ok(())
     }
 
     /// The publisher of svc-orders.
