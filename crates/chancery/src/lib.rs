@@ -5,6 +5,7 @@
 //! A message's path is [`receive`]: read it first. What a broker or a store owes is in [`ports`].
 
 pub mod ports;
+pub mod broker;
 pub mod receive;
 pub mod handler;
 pub mod consumer;
@@ -13,7 +14,9 @@ pub mod snapshots;
 pub mod signals;
 pub mod clock;
 pub mod window;
+pub mod secret;
 
+pub use broker::{Broker, Finding, Lag, Live, Promise, TimeSource};
 pub use chancery_core as core;
 pub use chancery_core::{
     Admitted, Delivery, Fault, Misuse, Reason, Refusal, Snapshot, Timestamp, Unproven,
@@ -23,6 +26,7 @@ pub use consumer::{ConsumeError, Consumer, Settings, Summary};
 pub use handler::{Handler, Observer, Outcome};
 pub use ports::{Begun, Kept, Known, Ledger, Sink, Source, Unit};
 pub use publisher::{Event, PublishError, Published, Publisher};
+pub use secret::{SecretFrom, SecretText};
 pub use signals::Signals;
 pub use snapshots::Snapshots;
 pub use window::{Windowed, Wire};

@@ -56,11 +56,33 @@ pub struct Features {
     pub repeated_fields: bool,
     /// Header values are any bytes.
     pub binary_fields: bool,
+    /// Record keys are any bytes.
+    pub binary_keys: bool,
     /// The broker stamps the append time itself.
     pub append_time: bool,
+    /// A group that comes late still gets what the broker has; otherwise its share begins when an
+    /// operator makes it.
+    pub history: bool,
+    /// What one of a group's receivers has to itself.
+    pub share: Share,
     /// Longest time after a receiver's death until its messages come again.
     pub death: Duration,
 }
+
+/// How receivers of one group divide a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Each message by itself, but for those of one key.
+    Messages,
+    /// Whole partitions.
+    Partitions,
+    /// One receiver has everything, until it is gone.
+    One,
+}
+
+/// The groups that cases use; brokers without history make their queues for [`STREAM`] in
+/// [`Fixture::fresh`].
+pub const GROUPS: [&str; 5] = ["g", "billing", "audit", "first", "late"];
 
 /// Where a fresh broker is. It is removed when this is dropped.
 pub struct Place {

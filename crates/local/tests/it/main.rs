@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chancery_local::{Broker, LocalSource};
-use chancery_testkit::conformance::{Features, Fixture, Place, Raw};
+use chancery_testkit::conformance::{Features, Fixture, Place, Raw, Share};
 
 mod administers;
 mod refuses;
@@ -28,7 +28,10 @@ impl Fixture for Local {
         null_body: true,
         repeated_fields: true,
         binary_fields: true,
+        binary_keys: true,
         append_time: true,
+        history: true,
+        share: Share::Messages,
         death: Duration::from_secs(2),
     };
 

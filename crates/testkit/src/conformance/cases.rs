@@ -36,7 +36,8 @@ pub async fn header_fields_arrive_as_they_were<F: Fixture>() {
         fields.push(Field::new("binary", vec![0, 0xff, 0xfe, b'\r', b'\n', 0]));
     }
     let place = F::fresh();
-    let raw = Raw { fields: fields.clone(), key: Some(b"k\0\xff".into()), body: Some(vec![0, 1]) };
+    let key: &[u8] = if F::FEATURES.binary_keys { b"k\0\xff" } else { b"k=1 & more" };
+    let raw = Raw { fields: fields.clone(), key: Some(key.into()), body: Some(vec![0, 1]) };
     F::raw(&place.name, STREAM, raw).await;
     let mut source = F::source(&place.name, STREAM, "g").await;
     let (delivery, _) = take(&mut source, 1).await.remove(0);
@@ -45,7 +46,7 @@ pub async fn header_fields_arrive_as_they_were<F: Fixture>() {
     }
     let same = delivery.fields == fields;
     assert!(same, "{:?} came for {fields:?}", delivery.fields);
-    assert_eq!(delivery.key.as_deref(), Some(&b"k\0\xff"[..]));
+    assert_eq!(delivery.key.as_deref(), Some(key));
     assert_eq!(delivery.body.as_deref(), Some(&[0, 1][..]));
 }
 
@@ -78,6 +79,9 @@ pub async fn groups_are_independent<F: Fixture>() {
 
 /// A group that is new loses nothing that the broker still has.
 pub async fn a_new_group_starts_at_the_beginning<F: Fixture>() {
+    if !F::FEATURES.history {
+        return;
+    }
     let place = F::fresh();
     append::<F>(&place.name, &[(Some("k"), "a"), (Some("k"), "b")]).await;
     let mut first = F::source(&place.name, STREAM, "first").await;

@@ -10,6 +10,25 @@ use chancery::core::reason::Reason;
 use chancery::core::{FaultKind, reason};
 
 const FILE_LINES_MAX: usize = 600;
+const CLI: &[&str] = &[
+    "chancery-core",
+    "chancery",
+    "chancery-local",
+    "chancery-kafka",
+    "chancery-rabbitmq",
+    "chancery-nats",
+    "chancery-sqs",
+    "chancery-stores",
+];
+/// Each adapter and the client library behind it, as Rust names it.
+const ADAPTERS: [(&str, &[&str]); 4] = [
+    ("kafka", &["rdkafka"]),
+    ("rabbitmq", &["lapin"]),
+    ("nats", &["async_nats"]),
+    ("sqs", &["aws_sdk_sqs", "aws_config", "aws_smithy"]),
+];
+const ADAPTER_FILES: [&str; 7] =
+    ["admin.rs", "config.rs", "connect.rs", "consume.rs", "convert.rs", "lib.rs", "produce.rs"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
@@ -45,9 +64,13 @@ fn dependencies_point_one_way() {
         ("chancery-core", &[][..]),
         ("chancery", &["chancery-core"]),
         ("chancery-local", &["chancery-core", "chancery"]),
+        ("chancery-kafka", &["chancery-core", "chancery"]),
+        ("chancery-rabbitmq", &["chancery-core", "chancery"]),
+        ("chancery-nats", &["chancery-core", "chancery"]),
+        ("chancery-sqs", &["chancery-core", "chancery"]),
         ("chancery-stores", &["chancery-core", "chancery"]),
         ("chancery-testkit", &["chancery-core", "chancery"]),
-        ("chancery-cli", &["chancery-core", "chancery", "chancery-local", "chancery-stores"]),
+        ("chancery-cli", CLI),
         ("chancery-examples", &["chancery", "chancery-local", "chancery-stores"]),
         ("xtask", &[]),
     ]);
@@ -66,6 +89,24 @@ fn dependencies_point_one_way() {
             if on.starts_with("chancery") && !for_tests {
                 assert!(may.contains(&on), "{name} must not depend on {on}");
             }
+        }
+    }
+}
+
+// Adapters are dull and alike, and what the client library means is translated in one place.
+#[test]
+fn adapters_have_the_same_files_and_one_that_translates() {
+    for (adapter, client) in ADAPTERS {
+        let folder = format!("crates/{adapter}/src");
+        let all = files(&folder, ".rs");
+        let top = all.iter().filter(|file| file.parent() == Some(&root().join(&folder)));
+        let names: Vec<_> = top.map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ADAPTER_FILES, "{folder}");
+        for file in all.iter().filter(|file| !file.ends_with("convert.rs")) {
+            let text = read(file);
+            let theirs = client.iter().any(|name| text.contains(&format!("{name}::")));
+            let ours = ["chancery_core::", "chancery::"].iter().any(|name| text.contains(name));
+            assert!(!(theirs && ours), "{} names both sides' types", file.display());
         }
     }
 }
