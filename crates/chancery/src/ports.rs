@@ -62,6 +62,14 @@ pub trait Sink: Send + Sync + 'static {
         &self,
         messages: &[Sealed],
     ) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
+
+    /// The partition that a record key goes to, where the broker has partitions: messages of one
+    /// partition are signed together, because one reader meets all of them. Those without a key,
+    /// of one call to [`Sink::append`], go to one partition; which, this need not say.
+    fn partition(&self, stream: &str, key: Option<&[u8]>) -> Option<u32> {
+        let _ = (stream, key);
+        None
+    }
 }
 
 impl<K: Sink> Sink for Arc<K> {
@@ -70,6 +78,10 @@ impl<K: Sink> Sink for Arc<K> {
         messages: &[Sealed],
     ) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
         (**self).append(messages)
+    }
+
+    fn partition(&self, stream: &str, key: Option<&[u8]>) -> Option<u32> {
+        (**self).partition(stream, key)
     }
 }
 

@@ -137,13 +137,14 @@ impl<K: Sink> Publisher<K> {
         self.append(messages).await.map_err(PublishError::Fault)
     }
 
-    /// Signs and appends messages that [`Publisher::build`] made, in order: those of one stream and
-    /// tenant under one signature.
+    /// Signs and appends messages that [`Publisher::build`] made, in order: those of one stream,
+    /// tenant and partition under one signature.
     ///
     /// # Errors
     /// A fault of the broker: any prefix may have been appended.
     pub async fn append(&self, messages: Vec<Unsigned>) -> Result<Vec<Published>, Fault> {
-        let sealed = sign_all(messages, &self.secret);
+        let partition = |stream: &str, key: Option<&[u8]>| self.sink.partition(stream, key);
+        let sealed = sign_all(messages, &self.secret, partition);
         let positions = self.sink.append(&sealed).await?;
         let published = sealed.into_iter().zip(positions).map(|(sealed, position)| Published {
             event_id: sealed.event_id,

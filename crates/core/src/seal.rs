@@ -170,14 +170,22 @@ impl Unsigned {
     }
 }
 
-/// Signs messages in the order given: those of one stream and tenant under one signature, at most
-/// [`SIGNED_TOGETHER_MAX`] of them. A batch of one is a plain signature, and so is a shared key's,
-/// which costs no more than the proof that would save it.
-pub fn sign_all(messages: Vec<Unsigned>, secret: &Secret) -> Vec<Sealed> {
-    let mut together = BTreeMap::<(&str, Option<&str>), Vec<usize>>::new();
+/// Signs messages in the order given: those of one stream, tenant and partition under one
+/// signature, at most [`SIGNED_TOGETHER_MAX`] of them. `partition` gives a stream and record key's
+/// partition, where the broker has them: one reader then verifies whole batches. A batch of one is
+/// a plain signature, and so is a shared key's, which costs no more than the proof that would save
+/// it.
+pub fn sign_all(
+    messages: Vec<Unsigned>,
+    secret: &Secret,
+    partition: impl Fn(&str, Option<&[u8]>) -> Option<u32>,
+) -> Vec<Sealed> {
+    let mut together = BTreeMap::<_, Vec<usize>>::new();
     if secret.algorithm() == Algorithm::Ed25519 {
         for (at, message) in messages.iter().enumerate() {
-            together.entry((&message.stream, message.tenant.as_deref())).or_default().push(at);
+            let partition = partition(&message.stream, message.key.as_deref());
+            let one_readers = (&*message.stream, message.tenant.as_deref(), partition);
+            together.entry(one_readers).or_default().push(at);
         }
     }
     let mut blocks = BTreeMap::new();

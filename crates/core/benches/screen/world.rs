@@ -142,7 +142,7 @@ impl World {
                 Signing::Batch => {
                     // Another order is another batch.
                     built.rotate_left(1);
-                    sign_all(built.clone(), secret)
+                    sign_all(built.clone(), secret, |_, _| None)
                 }
                 _ => built.iter().cloned().map(|message| message.sign(secret)).collect(),
             };

@@ -135,7 +135,7 @@ fn admitted(delivery: &Delivery, snapshot: &Snapshot) -> bool {
 fn what_is_signed_together_is_admitted_one_by_one() {
     let (key, snapshot) = (secret("svc-orders", 1), World::shop().snapshot());
     for count in 0..=130 {
-        let sealed = sign_all(drafts(count), &key);
+        let sealed = sign_all(drafts(count), &key, |_, _| None);
         assert_eq!(sealed.len(), count);
         for (nth, sealed) in sealed.into_iter().enumerate() {
             assert_eq!(sealed.event_id, format!("order-{nth:06}"), "the order is kept");
@@ -144,12 +144,39 @@ fn what_is_signed_together_is_admitted_one_by_one() {
     }
 }
 
+// One reader verifies a whole batch, or it costs as much as single signatures.
+#[test]
+fn each_partition_has_a_batch_of_its_own() {
+    let snapshot = World::shop().snapshot();
+    let build = |nth: usize| {
+        let payload = format!(r#"{{"order_id":"o_{nth}"}}"#);
+        let mut draft = draft(Content::Payload(payload.into()));
+        draft.id = format!("order-{nth:06}");
+        build(&draft, &STAMP, &snapshot).unwrap()
+    };
+    let odd = |_: &str, key: Option<&[u8]>| Some(u32::from(key.unwrap().ends_with(b"1")));
+    let sealed = sign_all((0..12).map(build).collect(), &secret("svc-orders", 1), odd);
+    let sizes: Vec<String> = sealed
+        .into_iter()
+        .map(arrived)
+        .map(|delivery| {
+            assert!(admitted(&delivery, &snapshot));
+            block(&delivery).split(';').nth(2).unwrap().to_owned()
+        })
+        .collect();
+    let of = |nth: usize| if nth % 10 == 1 { "2" } else { "10" };
+    assert_eq!(sizes, (0..12).map(of).collect::<Vec<_>>());
+}
+
 // A proof of more than six hashes is longer than what it saves; a batch of one proves nothing.
 #[test]
 fn a_batch_has_at_most_64_and_never_one() {
     let key = secret("svc-orders", 1);
-    let blocks: Vec<String> =
-        sign_all(drafts(65), &key).into_iter().map(arrived).map(|d| block(&d)).collect();
+    let blocks: Vec<String> = sign_all(drafts(65), &key, |_, _| None)
+        .into_iter()
+        .map(arrived)
+        .map(|d| block(&d))
+        .collect();
     assert!(blocks[..64].iter().all(|block| block.starts_with("m1;") && block.contains(";64;")));
     assert!(blocks[64].starts_with("1;"), "{}", blocks[64]);
 }
@@ -158,7 +185,8 @@ fn a_batch_has_at_most_64_and_never_one() {
 #[test]
 fn proofs_of_a_batch_cannot_be_exchanged() {
     let (key, snapshot) = (secret("svc-orders", 1), World::shop().snapshot());
-    let sealed: Vec<Delivery> = sign_all(drafts(5), &key).into_iter().map(arrived).collect();
+    let sealed: Vec<Delivery> =
+        sign_all(drafts(5), &key, |_, _| None).into_iter().map(arrived).collect();
     for (one, other) in [(0, 1), (1, 0), (4, 0), (2, 3)] {
         let mut forged: Delivery = sealed[one].clone();
         forged.fields.retain(|field| field.name != SIGNATURE);
