@@ -26,6 +26,7 @@ pub struct Publisher<K> {
     secret: Secret,
     clock: Arc<dyn Clock>,
     lane: [u8; 16],
+    cloud_events: bool,
     sequences: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -81,9 +82,25 @@ impl<K: Sink> Publisher<K> {
     ) -> Result<Publisher<K>, Misuse> {
         let service = service.to_owned();
         let sequences = Mutex::default();
-        let publisher = Publisher { sink, snapshots, service, secret, clock, lane, sequences };
+        let publisher = Publisher {
+            sink,
+            snapshots,
+            service,
+            secret,
+            clock,
+            lane,
+            cloud_events: false,
+            sequences,
+        };
         publisher.key_is_ours(publisher.clock.now())?;
         Ok(publisher)
+    }
+
+    /// Whether messages also carry the attributes of CloudEvents 1.0, for consumers that read
+    /// those and know nothing of ours; about 250 bytes each. Not unless asked.
+    pub fn cloud_events(mut self, carried: bool) -> Publisher<K> {
+        self.cloud_events = carried;
+        self
     }
 
     /// Whether the key may sign for this service now.
@@ -177,7 +194,8 @@ impl<K: Sink> Publisher<K> {
             *sequence += 1;
             let (service, lane) = (&*self.service, self.lane);
             let stamp = Stamp { service, now, lane, sequence: *sequence };
-            built.push(build(event, &stamp, &snapshot).map_err(PublishError::Refused)?);
+            let message = build(event, &stamp, &snapshot).map_err(PublishError::Refused)?;
+            built.push(if self.cloud_events { message.with_cloud_events() } else { message });
         }
         *sequences = next;
         Ok(built)

@@ -15,6 +15,7 @@ pub mod seal;
 
 pub mod header;
 pub mod envelope;
+pub mod attributes;
 pub mod keys;
 pub mod json;
 pub mod schema;

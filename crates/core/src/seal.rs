@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::attributes::{self, TRACEPARENT};
 use crate::delivery::Field;
 use crate::envelope::ENVELOPE_TYPE;
 use crate::evidence::proof::{ProofError, inclusion};
@@ -104,6 +105,8 @@ pub struct Unsigned {
     tenant: Option<String>,
     event_id: String,
     h: String,
+    /// Fields beside the header that nobody signs.
+    beside: Vec<Field>,
     key: Option<Bytes>,
     body: Bytes,
 }
@@ -145,6 +148,7 @@ pub fn build(draft: &Draft, stamp: &Stamp<'_>, snapshot: &Snapshot) -> Result<Un
         tenant: draft.tenant.clone(),
         event_id: draft.id.clone(),
         h,
+        beside: trace(draft),
         key: key.map(Bytes::from),
         body,
     })
@@ -158,12 +162,23 @@ impl Unsigned {
         self.sealed(block)
     }
 
+    /// Adds the attributes of CloudEvents 1.0, for consumers that read them and nothing of ours.
+    /// They are a copy of what is signed, about 250 bytes, and readers hold them against it.
+    pub fn with_cloud_events(mut self) -> Unsigned {
+        if let Ok(header) = crate::header::parse(&self.h) {
+            self.beside.extend(attributes::fields(&header));
+        }
+        self
+    }
+
     fn sealed(self, block: String) -> Sealed {
+        let mut fields = vec![Field::new(HEADER, self.h.clone()), Field::new(SIGNATURE, block)];
+        fields.extend(self.beside);
         Sealed {
             stream: self.stream,
             event_id: self.event_id,
             message_id: message_id(self.h.as_bytes()),
-            fields: vec![Field::new(HEADER, self.h), Field::new(SIGNATURE, block)],
+            fields,
             key: self.key,
             body: self.body,
         }
@@ -225,6 +240,11 @@ fn batch_blocks(leaves: &[Hash], secret: &Secret) -> Vec<String> {
         .enumerate()
         .map(|(index, proof)| format!("{entry};{index};{}", b64u(&proof.concat())))
         .collect()
+}
+
+// Tracing follows a message by this field; what is believed of it is what H says.
+fn trace(draft: &Draft) -> Vec<Field> {
+    draft.traceparent.iter().map(|tp| Field::new(TRACEPARENT, tp.clone())).collect()
 }
 
 /// Names of the fields that carry signatures, for adapters that must never copy anything else.

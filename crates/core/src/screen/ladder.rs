@@ -10,6 +10,7 @@ use super::authorize::{self, granted_stream, handler, may_publish, own_signer};
 use super::decode::decode;
 use super::freshness::{self, Lateness, key_valid_then};
 use super::validate::{document, key_field, key_text, members, safe_format, schema};
+use crate::attributes;
 use crate::delivery::Delivery;
 use crate::envelope::{self, ENVELOPE_TYPE, Envelope};
 use crate::failure::Refusal;
@@ -163,6 +164,7 @@ impl<'d> Assessing<'d, '_> {
     ) -> Result<Range<usize>, Refusal> {
         let body = self.delivery.body.as_deref().unwrap_or_default();
         safe_format(body)?;
+        attributes::equal(self.delivery, header)?;
         if *header.ct != *ENVELOPE_TYPE {
             return Ok(0..body.len());
         }

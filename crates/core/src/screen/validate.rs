@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::authorize::Authorized;
 use super::freshness::Lateness;
+use crate::attributes;
 use crate::bundle::Key;
 use crate::delivery::Delivery;
 use crate::envelope::{self, ENVELOPE_TYPE, Envelope};
@@ -41,6 +42,7 @@ pub fn validate<'d>(
 ) -> Result<Validated<'d>, Refusal> {
     let body = message.delivery.body.as_deref().unwrap_or_default();
     safe_format(body)?;
+    attributes::equal(message.delivery, &message.header)?;
     let payload = if *message.header.ct == *ENVELOPE_TYPE {
         enveloped(body, &message.header, message.stream, snapshot)?
     } else {

@@ -190,10 +190,47 @@ fn mismatches(cases: &mut Cases, world: &World) {
     let message = world.order().both("req", "\"r-1\"").both("act", "\"u-1\"");
     let step = Step::new("orders.created", message.signed(&[&world.orders]), "ok");
     cases.one("envelope/all-members", "request and actor too", step);
+    attributes(cases, world);
     let escaped = SOURCE.replacen("svc-orders", "svc\\u002dorders", 1);
     let copy = world.order().body(Some(escaped.as_bytes())).signed(&[&world.orders]);
     let step = Step::new("orders.created", copy, "ok");
     cases.one("envelope/escaped", "values are compared, not spellings", step);
+}
+
+// A consumer that knows CloudEvents reads the attributes of its broker's binding.
+fn attributes(cases: &mut Cases, world: &World) {
+    let signed = || world.order().signed(&[&world.orders]);
+    for (name, file, value) in [
+        ("ce_id", "id", "01JH9R7N9YJ0J3Y0A4NQ9Z6K8Y"),
+        ("ce_source", "source", "svc-billing"),
+        ("ce_type", "type", "orders.deleted"),
+        ("ce_time", "time", "2026-03-05T10:12:34Z"),
+        ("ce_partitionkey", "partitionkey", "another"),
+        (
+            "ce_traceparent",
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+        ),
+        ("ce-type", "dash", "orders.deleted"),
+        ("cloudEvents_type", "underscore", "orders.deleted"),
+        ("cloudEvents:type", "colon", "orders.deleted"),
+    ] {
+        let step = Step::new("orders.created", signed().field(name, value), E108);
+        let why =
+            "a consumer that knows CloudEvents and not the header would be told something else";
+        cases.one(&format!("envelope/attribute-{file}"), why, step);
+    }
+    let told = signed()
+        .field("ce_specversion", "1.0")
+        .field("ce_type", "orders.created")
+        .field("ce_source", "svc-orders")
+        .field("ce_dataschema", "anything")
+        .field("traceparent", "of this hop");
+    let why = "equal attributes, and what is none of the header's";
+    cases.one("envelope/attributes-equal", why, Step::new("orders.created", told, "ok"));
+    let doubled = signed().field("ce_type", "orders.created").field("ce_type", "orders.deleted");
+    let step = Step::new("orders.created", doubled, E108);
+    cases.one("envelope/attribute-doubled", "one consumer reads the first, another the last", step);
 }
 
 fn schemas(cases: &mut Cases, world: &World) {

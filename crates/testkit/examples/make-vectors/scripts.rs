@@ -57,6 +57,11 @@ fn ladder(cases: &mut Cases, world: &World) {
         "a signature that was taken away is no honest absence on any rung",
         vec![at(stripped, 1, e212), at(bare(), 2, "ok")],
     );
+    script(
+        "ladder/attribute",
+        "what contradicts the signed header is refused on every rung",
+        vec![at(signed().field("ce_type", "orders.deleted"), 1, "E108_ENVELOPE_MISMATCH")],
+    );
     let other = tell("\"producer\": \"svc-orders\"", "\"producer\": \"svc-shop\"");
     script(
         "ladder/unlisted",

@@ -168,6 +168,26 @@ fn each_partition_has_a_batch_of_its_own() {
     assert_eq!(sizes, (0..12).map(of).collect::<Vec<_>>());
 }
 
+// For consumers that know CloudEvents and not us; ours must still admit them.
+#[test]
+fn cloud_events_attributes_are_beside_and_admitted() {
+    let (key, snapshot) = (secret("svc-orders", 1), World::shop().snapshot());
+    let told: Vec<_> = drafts(2).into_iter().map(|draft| draft.with_cloud_events()).collect();
+    for sealed in sign_all(told, &key, |_, _| None) {
+        let delivery = arrived(sealed);
+        let value = |name: &str| {
+            let found = delivery.fields.iter().find(|field| field.name == name);
+            String::from_utf8(found.unwrap_or_else(|| panic!("{name}")).value.to_vec()).unwrap()
+        };
+        assert_eq!(value("ce_specversion"), "1.0");
+        assert_eq!(value("ce_type"), "orders.created");
+        assert_eq!(value("ce_source"), "svc-orders");
+        assert_eq!(value("ce_partitionkey"), "o_1");
+        assert!(value("ce_id").starts_with("order-"));
+        assert!(admitted(&delivery, &snapshot));
+    }
+}
+
 // A proof of more than six hashes is longer than what it saves; a batch of one proves nothing.
 #[test]
 fn a_batch_has_at_most_64_and_never_one() {
