@@ -1,140 +1,164 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask brokers up|down|status`: the real servers, on loopback, hardened, in a folder of
-//! their own: `CHANCERY_BROKERS_DIR`, by default `target/brokers`. Nothing becomes a service of the
-//! system; a second `up` finds what runs and leaves it.
+//! `cargo xtask brokers`: the real servers, on loopback, in a folder of their own:
+//! `CHANCERY_BROKERS_DIR`, by default `target/brokers`. Of each there are two, *hardened* and *as
+//! found*, and both may run at once. Nothing becomes a service of the system; a second `up` finds
+//! what runs and leaves it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::run::say;
 
+mod install;
 mod nats;
 mod pki;
+mod place;
 mod process;
 mod rabbitmq;
 
-use process::Running;
+use place::{Fixture, Place, Up};
 
-/// A server: what it is called, and how it starts in its folder.
-struct Broker {
+/// Who connects: `auditor` may look at everything and touch nothing, `mallory` has good credentials
+/// and no rights.
+const SERVICES: [&str; 6] = ["admin", "auditor", "orders", "billing", "payout", "mallory"];
+
+/// A server, and how it is installed, configured and started in its place. What runs already is
+/// left as it is, and what was made is found again: ports, passwords, data.
+struct Server {
     name: &'static str,
-    version: &'static str,
-    up: fn(&Place) -> Result<Running, String>,
+    up: fn(&Place) -> Result<Up, String>,
 }
 
-const BROKERS: [Broker; 2] = [
-    Broker { name: "nats", version: nats::VERSION, up: nats::up },
-    Broker { name: "rabbitmq", version: rabbitmq::VERSION, up: rabbitmq::up },
-];
-
-/// The folders of one server.
-struct Place {
-    /// Downloads, by version: they survive `down`.
-    cache: PathBuf,
-    /// Keys and certificates of the development CA, for all servers.
-    pki: PathBuf,
-    /// Configuration, data, logs, and `clients/SERVICE/` with what a service has in hand.
-    home: PathBuf,
-}
+const SERVERS: [Server; 2] =
+    [Server { name: "nats", up: nats::up }, Server { name: "rabbitmq", up: rabbitmq::up }];
 
 pub(crate) fn brokers(args: &[&str]) -> Result<(), String> {
+    const HARDENED: &[Fixture] = &[Fixture::Hardened];
+    const AS_FOUND: &[Fixture] = &[Fixture::AsFound];
+    const BOTH: &[Fixture] = &[Fixture::Hardened, Fixture::AsFound];
     match args {
-        ["up", names @ ..] => each(names, up),
-        ["down", names @ ..] => each(names, down),
-        ["status"] => each(&[], |broker| say(&status(broker)?.line())),
-        ["status", "--json"] => {
-            let all = BROKERS.iter().map(|broker| Ok(status(broker)?.json()));
-            let all: Vec<String> = all.collect::<Result<_, String>>()?;
-            say(&format!("{{\"brokers\":[{}]}}\n", all.join(",")))
-        }
-        _ => Err("brokers: write `up [NAME…]`, `down [NAME…]` or `status [--json]`".into()),
+        ["status"] => status(),
+        ["status", "--json"] => status_json(),
+        ["up", "--as-found", names @ ..] => each(AS_FOUND, names, up),
+        ["up", names @ ..] => each(HARDENED, names, up),
+        ["down", "--as-found", names @ ..] => each(AS_FOUND, names, down),
+        ["down", names @ ..] => each(BOTH, names, down),
+        ["kill", "--as-found", names @ ..] => each(AS_FOUND, names, kill),
+        ["kill", names @ ..] => each(HARDENED, names, kill),
+        _ => Err("brokers: write `up`, `down`, `kill` or `status`; see cargo xtask help".into()),
     }
 }
 
-fn each(names: &[&str], run: impl Fn(&Broker) -> Result<(), String>) -> Result<(), String> {
-    if let Some(unknown) = names.iter().find(|name| BROKERS.iter().all(|b| b.name != **name)) {
-        let known: Vec<&str> = BROKERS.iter().map(|broker| broker.name).collect();
-        return Err(format!("`{unknown}` is not a broker; there are: {}", known.join(", ")));
+/// Runs a verb on servers, all at once: most of their time is waiting.
+fn each(
+    fixtures: &[Fixture],
+    names: &[&str],
+    verb: impl Fn(&Server, &Place) -> Result<(), String> + Sync,
+) -> Result<(), String> {
+    if let Some(unknown) = names.iter().find(|name| SERVERS.iter().all(|s| s.name != **name)) {
+        let known: Vec<&str> = SERVERS.iter().map(|server| server.name).collect();
+        return Err(format!("`{unknown}` is not a server; there are: {}", known.join(", ")));
     }
-    BROKERS.iter().filter(|b| names.is_empty() || names.contains(&b.name)).try_for_each(run)
-}
-
-fn up(broker: &Broker) -> Result<(), String> {
-    let place = place(broker)?;
-    if let Some(running) = Running::find(&place.home) {
-        return say(&format!("{}: runs already, {}\n", broker.name, running.url));
-    }
-    stop(&place)?;
-    let running = (broker.up)(&place).map_err(|why| format!("{}: {why}", broker.name))?;
-    running.note(&place.home)?;
-    let clients = place.home.join("clients");
-    say(&format!("{}: {} ({})\n", broker.name, running.url, clients.display()))
-}
-
-fn down(broker: &Broker) -> Result<(), String> {
-    let place = place(broker)?;
-    let ran = Running::find(&place.home).is_some();
-    stop(&place)?;
-    say(&format!("{}: {}\n", broker.name, if ran { "stopped" } else { "does not run" }))
-}
-
-/// A server, then what it needs beside itself, which may outlive a server that was killed.
-fn stop(place: &Place) -> Result<(), String> {
-    let both = [place.home.clone(), place.home.join("epmd")];
-    both.iter().filter_map(|home| Running::find(home)).try_for_each(|running| running.stop())
-}
-
-struct Status<'b> {
-    broker: &'b Broker,
-    clients: PathBuf,
-    running: Option<Running>,
-}
-
-fn status(broker: &Broker) -> Result<Status<'_>, String> {
-    let home = place(broker)?.home;
-    Ok(Status { broker, clients: home.join("clients"), running: Running::find(&home) })
-}
-
-impl Status<'_> {
-    fn line(&self) -> String {
-        let (name, version) = (self.broker.name, self.broker.version);
-        match &self.running {
-            Some(running) => format!(
-                "{name} {version}: {}, credentials in {}\n",
-                running.url,
-                self.clients.display()
-            ),
-            None => format!("{name} {version}: does not run\n"),
-        }
-    }
-
-    // Names and paths of ours: nothing in them needs an escape but the backslash and the quote.
-    fn json(&self) -> String {
-        let quoted =
-            |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-        let url = self.running.as_ref().map_or("null".to_owned(), |running| quoted(&running.url));
-        format!(
-            "{{\"name\":{},\"version\":{},\"running\":{},\"url\":{url},\"clients\":{}}}",
-            quoted(self.broker.name),
-            quoted(self.broker.version),
-            self.running.is_some(),
-            quoted(&self.clients.display().to_string()),
-        )
-    }
-}
-
-fn place(broker: &Broker) -> Result<Place, String> {
-    let at = std::env::var_os("CHANCERY_BROKERS_DIR");
-    let at = at.map_or_else(|| PathBuf::from("target/brokers"), PathBuf::from);
-    let root = std::path::absolute(&at).map_err(|error| format!("{}: {error}", at.display()))?;
-    let place = Place {
-        cache: root.join("cache"),
-        pki: root.join("pki"),
-        home: root.join("hardened").join(broker.name),
+    let chosen = SERVERS.iter().filter(|s| names.is_empty() || names.contains(&s.name));
+    let one = |server: &Server, fixture| {
+        let place = Place::of(server.name, fixture)?;
+        let _held = place.lock()?;
+        verb(server, &place).map_err(|why| format!("{} ({}): {why}", server.name, fixture.name()))
     };
-    for folder in [&place.cache, &place.pki, &place.home] {
-        private_folder(folder)?;
+    let failed: Vec<String> = std::thread::scope(|scope| {
+        let started: Vec<_> = chosen
+            .flat_map(|server| fixtures.iter().map(move |fixture| (server, *fixture)))
+            .map(|(server, fixture)| scope.spawn(move || one(server, fixture)))
+            .collect();
+        let ended = started.into_iter().map(|thread| thread.join());
+        ended.filter_map(|done| done.unwrap_or_else(|_| Err("a bug".into())).err()).collect()
+    });
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+}
+
+fn up(server: &Server, place: &Place) -> Result<(), String> {
+    if place.running().is_some() {
+        return place.say("runs already");
     }
-    Ok(place)
+    pki::make(&place.pki)?;
+    let up = (server.up)(place)?;
+    place.note(&up)?;
+    let endpoints = up.endpoints.iter().map(|(name, url)| format!("{name} {url}"));
+    let endpoints: Vec<String> = endpoints.collect();
+    place.say(&format!("{}; {}", up.version, endpoints.join(", ")))
+}
+
+fn down(_: &Server, place: &Place) -> Result<(), String> {
+    if place.stop()? { place.say("stopped") } else { Ok(()) }
+}
+
+/// As a crash would: `up` starts it again on its data and ports.
+fn kill(_: &Server, place: &Place) -> Result<(), String> {
+    place.kill();
+    place.say("killed")
+}
+
+/// Every place that was ever made.
+fn places() -> Result<Vec<Place>, String> {
+    let all = SERVERS.iter().flat_map(|server| {
+        [Fixture::Hardened, Fixture::AsFound].map(|fixture| Place::of(server.name, fixture))
+    });
+    all.collect()
+}
+
+fn status() -> Result<(), String> {
+    for place in places()? {
+        match place.running() {
+            Some(up) => {
+                place.say(&up.version)?;
+                for (name, url) in &up.endpoints {
+                    say(&format!("  {name} {url}\n"))?;
+                }
+                say(&format!("  credentials in {}\n", place.home.join("clients").display()))?;
+            }
+            None => place.say("does not run")?,
+        }
+    }
+    Ok(())
+}
+
+fn status_json() -> Result<(), String> {
+    let all = places()?;
+    let all: Vec<String> = all.iter().map(json).collect();
+    say(&format!("{{\"servers\":[{}]}}\n", all.join(",")))
+}
+
+fn json(place: &Place) -> String {
+    let runs = place.running().is_some();
+    let (version, endpoints) = place.made().map_or(("null".into(), vec![]), |up| {
+        let named = |(name, url): &(String, String)| (name.clone(), quoted(url));
+        (quoted(&up.version), up.endpoints.iter().map(named).collect())
+    });
+    let credentials = place.credentials().into_iter().map(|(service, files)| {
+        let files = files.iter().map(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (name, quoted(&file.display().to_string()))
+        });
+        (service, object(files))
+    });
+    object([
+        ("name".into(), quoted(place.name)),
+        ("fixture".into(), quoted(place.fixture.name())),
+        ("running".into(), runs.to_string()),
+        ("version".into(), version),
+        ("endpoints".into(), object(endpoints)),
+        ("clients".into(), quoted(&place.home.join("clients").display().to_string())),
+        ("credentials".into(), object(credentials)),
+    ])
+}
+
+fn object(members: impl IntoIterator<Item = (String, String)>) -> String {
+    let members = members.into_iter().map(|(name, value)| format!("{}:{value}", quoted(&name)));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+// Names and paths of ours: nothing in them needs an escape but the backslash and the quote.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Makes a folder that is its owner's alone.

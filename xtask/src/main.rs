@@ -17,8 +17,12 @@ cargo xtask <verb>
   fuzz             every parser under libFuzzer; needs nightly Rust
                    [--install] [--seconds N] [TARGET]
   mutants          every check switched off, one at a time, until a test notices [--markdown]
-  brokers          real servers on loopback, for what needs them: up [NAME…], down [NAME…],
-                   status [--json]; nats needs Go, rabbitmq Debian and root
+  brokers          real servers on loopback, hardened or as people leave them, for what needs them
+                   up [--as-found] [NAME…]: installs what is missing and starts
+                   kill [--as-found] [NAME…]: as a crash would; `up` starts again
+                   down [--as-found] [NAME…]: stops both kinds, or those
+                   status [--json]: endpoints, versions, where each credential lies
+                   CHANCERY_PORTS=kafka.scram=9093,as-found/nats.client=4222 chooses ports
   help             this text
 ";
 

@@ -3,5 +3,6 @@
 
 pub mod conformance;
 pub mod fuzz;
+pub mod servers;
 pub mod vectors;
 pub mod world;
