@@ -12,6 +12,7 @@
 
 mod fuzz;
 mod ladder;
+mod proxy;
 mod signed;
 mod tidy;
 mod vectors;
