@@ -4,6 +4,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
@@ -18,12 +19,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chancery::{Sink, Source};
 use chancery_core::seal::Sealed;
-use chancery_core::{Delivery, Field};
+use chancery_core::{Delivery, Fault, Field};
+
+use crate::proxy::Proxy;
 
 pub mod cases;
 pub mod child;
+pub mod features;
 pub mod keys;
+pub mod limits;
+pub mod network;
 pub mod processes;
+pub mod refused;
+
+pub use features::{Features, Share};
 
 /// A broker to judge.
 pub trait Fixture: 'static {
@@ -45,40 +54,40 @@ pub trait Fixture: 'static {
 
     /// Appends as any client of the broker may, without this product.
     fn raw(place: &str, stream: &str, message: Raw) -> impl Future<Output = ()> + Send;
+
+    /// A proxy before the server, and the name under which [`Fixture::sink`] and
+    /// [`Fixture::source`] meet the same place through it alone. `None`: there is no server.
+    fn proxied(place: &str) -> impl Future<Output = Option<(Proxy, String)>> + Send {
+        let _ = place;
+        std::future::ready(None)
+    }
+
+    /// Does something that must fail, and gives how it failed; `None` if it went well.
+    fn wrong(place: &str, wrong: Wrong) -> impl Future<Output = Option<Fault>> + Send {
+        let _ = (place, wrong);
+        std::future::ready(None)
+    }
 }
 
-/// What brokers honestly differ in. A case whose feature is missing passes without asking.
-#[derive(Clone, Copy, Debug)]
-pub struct Features {
-    /// A null body is told from an empty one.
-    pub null_body: bool,
-    /// Header fields may repeat, and keep their order.
-    pub repeated_fields: bool,
-    /// Header values are any bytes.
-    pub binary_fields: bool,
-    /// Record keys are any bytes.
-    pub binary_keys: bool,
-    /// The broker stamps the append time itself.
-    pub append_time: bool,
-    /// A group that comes late still gets what the broker has; otherwise its share begins when an
-    /// operator makes it.
-    pub history: bool,
-    /// What one of a group's receivers has to itself.
-    pub share: Share,
-    /// Longest time after a receiver's death until its messages come again.
-    pub death: Duration,
-}
-
-/// How receivers of one group divide a stream.
+/// What goes wrong at a server, and must be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// Each message by itself, but for those of one key.
-    Messages,
-    /// Whole partitions.
-    Partitions,
-    /// One receiver has everything, until it is gone.
-    One,
+pub enum Wrong {
+    /// A service connects with a password, key or token that is not its own.
+    Credential,
+    /// It connects to a server whose certificate is expired, or of an authority it does not know.
+    Certificate,
+    /// It connects to a port where nobody listens.
+    Host,
+    /// A service without the right appends to [`STREAM`].
+    Append,
+    /// A service without the right receives from [`STREAM`] as `g`.
+    Receive,
+    /// A service that may do all receives from [`NOWHERE`] as `g`.
+    Stream,
 }
+
+/// A stream that nobody has made.
+pub const NOWHERE: &str = "no.such.stream";
 
 /// The groups that cases use; brokers without history make their queues for [`STREAM`] in
 /// [`Fixture::fresh`].
@@ -200,6 +209,17 @@ macro_rules! conformance {
             returned_and_new_messages_take_turns, a_random_walk_keeps_every_promise);
         $crate::conformance!($fixture, processes:
             killed_receivers_lose_nothing, processes_share_without_loss_or_doubling);
+        $crate::conformance!($fixture, limits:
+            the_largest_message_arrives_whole, a_larger_one_is_a_fault_that_loses_nothing,
+            the_longest_header_and_signature_arrive, many_fields_arrive,
+            control_fields_are_not_appended, a_batch_keeps_its_order_and_its_positions);
+        $crate::conformance!($fixture, network:
+            a_receiver_that_is_cut_loses_nothing, an_append_that_is_cut_is_a_fault_or_done,
+            a_stalled_append_is_a_fault_in_time, a_stalled_receiver_goes_on,
+            a_server_that_comes_back_is_found_again, a_dropped_receiver_leaves_nothing_running);
+        $crate::conformance!($fixture, refused:
+            a_wrong_credential_is_told, a_wrong_certificate_is_told, an_unreachable_host_is_told,
+            who_may_not_append_is_told, who_may_not_receive_is_told, an_unknown_stream_is_told);
 
         #[test]
         fn conformance_child() {

@@ -11,10 +11,9 @@
 )]
 
 use std::path::Path;
-use std::time::Duration;
 
 use chancery_local::{Broker, LocalSource};
-use chancery_testkit::conformance::{Features, Fixture, Place, Raw, Share};
+use chancery_testkit::conformance::{Features, Fixture, Place, Raw, features};
 
 mod administers;
 mod refuses;
@@ -24,16 +23,7 @@ struct Local;
 impl Fixture for Local {
     type Sink = Broker;
     type Source = LocalSource;
-    const FEATURES: Features = Features {
-        null_body: true,
-        repeated_fields: true,
-        binary_fields: true,
-        binary_keys: true,
-        append_time: true,
-        history: true,
-        share: Share::Messages,
-        death: Duration::from_secs(2),
-    };
+    const FEATURES: Features = features::LOCAL;
 
     fn fresh() -> Place {
         let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What brokers honestly differ in, one constant each. `docs/brokers.md` prints this file.
+
+use std::time::Duration;
+
+/// What a broker can do. A case whose feature is missing passes without asking.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    /// A null body is told from an empty one.
+    pub null_body: bool,
+    /// Header fields may repeat, and keep their order.
+    pub repeated_fields: bool,
+    /// Header values are any bytes.
+    pub binary_fields: bool,
+    /// Record keys are any bytes.
+    pub binary_keys: bool,
+    /// The broker stamps the append time itself.
+    pub append_time: bool,
+    /// A group that comes late still gets what the broker has; otherwise its share begins when an
+    /// operator makes it.
+    pub history: bool,
+    /// What one of a group's receivers has to itself.
+    pub share: Share,
+    /// Longest time after a receiver's death until its messages come again.
+    pub death: Duration,
+    /// Largest body in bytes, beside a header of ours; what is 64 KiB larger is refused.
+    pub body_bytes_max: usize,
+    /// Most header fields of a message.
+    pub fields_max: usize,
+    /// Header fields that the broker would obey: what we append has none of them.
+    pub control_fields: &'static [&'static str],
+    /// It is a server: with identities, and a network between.
+    pub server: bool,
+}
+
+/// How receivers of one group divide a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Each message by itself, but for those of one key.
+    Messages,
+    /// Whole partitions.
+    Partitions,
+    /// One receiver has everything, until it is gone.
+    One,
+}
+
+/// The embedded broker.
+pub const LOCAL: Features = Features {
+    null_body: true,
+    repeated_fields: true,
+    binary_fields: true,
+    binary_keys: true,
+    append_time: true,
+    history: true,
+    share: Share::Messages,
+    death: Duration::from_secs(2),
+    body_bytes_max: 16 << 20,
+    fields_max: 128,
+    control_fields: &[],
+    server: false,
+};
