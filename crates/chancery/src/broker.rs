@@ -4,7 +4,8 @@
 
 use std::future::Future;
 
-use chancery_core::Fault;
+use chancery_core::{Fault, Timestamp};
+use serde::Deserialize;
 
 use crate::ports::{Sink, Source};
 
@@ -23,6 +24,11 @@ pub trait Broker: Sink + Clone {
 
     /// How far a group is behind.
     fn lag(&self, stream: &str, group: &str) -> impl Future<Output = Result<Lag, Fault>> + Send;
+
+    /// The broker's clock, where it tells the time.
+    fn time(&self) -> impl Future<Output = Result<Option<Timestamp>, Fault>> + Send {
+        std::future::ready(Ok(None))
+    }
 
     /// Reads what a stream, and a group's share of it, are really set to.
     fn inspect(
@@ -86,7 +92,8 @@ pub struct Finding {
 }
 
 /// What a stream is expected to give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Promise {
     /// An append time to judge freshness by.
     Freshness,

@@ -6,6 +6,7 @@
 
 pub mod ports;
 pub mod broker;
+pub mod capability;
 pub mod receive;
 pub mod handler;
 pub mod consumer;
@@ -19,7 +20,7 @@ pub mod secret;
 pub use broker::{Broker, Finding, Lag, Live, Promise, TimeSource};
 pub use chancery_core as core;
 pub use chancery_core::{
-    Admitted, Delivery, Fault, Misuse, Reason, Refusal, Snapshot, Timestamp, Unproven,
+    Admitted, Delivery, Fault, Misuse, MisuseKind, Reason, Refusal, Snapshot, Timestamp, Unproven,
 };
 pub use clock::{Clock, SystemClock};
 pub use consumer::{ConsumeError, Consumer, Settings, Summary};

@@ -121,6 +121,8 @@ impl std::error::Error for Fault {}
 /// The caller's fault, told before the first message: what is wrong, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misuse {
+    /// Which rule was broken, where it is one that needs a page; most need none.
+    pub kind: Option<MisuseKind>,
     /// What is wrong.
     pub what: String,
     /// The file, flag, member or line that is wrong.
@@ -129,15 +131,42 @@ pub struct Misuse {
     pub fix: String,
 }
 
+/// Misuse that an operator meets in production; stable codes, a page each in `docs/reasons/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MisuseKind {
+    /// The live stream cannot give what the policy promises of it.
+    Capability,
+}
+
+impl MisuseKind {
+    /// Every kind, in order of code.
+    pub const ALL: [MisuseKind; 1] = [MisuseKind::Capability];
+
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            MisuseKind::Capability => "E901_CAPABILITY",
+        }
+    }
+}
+
 impl Misuse {
     /// What is wrong, where, and what to do.
     pub fn new(what: impl Into<String>, at: impl Into<String>, fix: impl Into<String>) -> Misuse {
-        Misuse { what: what.into(), at: at.into(), fix: fix.into() }
+        Misuse { kind: None, what: what.into(), at: at.into(), fix: fix.into() }
+    }
+
+    /// The same, of a kind that has a code.
+    pub fn of(self, kind: MisuseKind) -> Misuse {
+        Misuse { kind: Some(kind), ..self }
     }
 }
 
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(kind) = self.kind {
+            write!(f, "{}: ", kind.code())?;
+        }
         write!(f, "{}: {}; {}", self.at, self.what, self.fix)
     }
 }

@@ -32,7 +32,7 @@ pub mod time;
 
 pub use admitted::Admitted;
 pub use delivery::{AppendTime, Delivery, Field};
-pub use failure::{Fault, FaultKind, Misuse, Refusal};
+pub use failure::{Fault, FaultKind, Misuse, MisuseKind, Refusal};
 pub use reason::{Disposition, Reason, Step};
 pub use screen::{Reader, screen};
 pub use snapshot::Snapshot;

@@ -58,6 +58,9 @@ pub struct Stream {
     pub shared_keys: bool,
     /// Whether envelopes may have other members than the format's.
     pub extra_members: bool,
+    /// Whether its broker keeps a time of append; where none is kept, lateness is not judged, and
+    /// a message is as fresh as the horizon allows.
+    pub append_time: bool,
     /// How far the rules have climbed.
     pub rung: Rung,
     /// Producers that may still be unsigned below [`Rung::Enforce`].

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! For operators: what there is, dead letters, and what is too old.
 
-use chancery::{Clock, SystemClock};
+use chancery::{Clock, Live, SystemClock, TimeSource};
 use chancery_core::{Delivery, Fault, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::config::{check_group, check_stream};
+use crate::consume::LocalSource;
 use crate::convert::load;
 use crate::lease;
-use crate::produce::{Broker, next_offset, stream_id};
+use crate::produce::{Broker, blocking, next_offset, stream_id};
 
 /// Messages moved or deleted in one transaction.
 const CHUNK: usize = 256;
@@ -79,7 +80,8 @@ impl Broker {
         })
     }
 
-    /// How far a group is behind. A stream or group that does not exist has no lag.
+    /// How far a group is behind; one that never came has everything before it. A stream that
+    /// does not exist has no lag.
     ///
     /// # Errors
     /// A fault of the file.
@@ -87,10 +89,7 @@ impl Broker {
         let now = self.clock.now();
         self.database().read("measure a lag", |tx| {
             let Some(stream) = find_stream(tx, stream)? else { return Ok(Lag::default()) };
-            let Some(subscription) = lease::find_subscription(tx, stream, group)? else {
-                return Ok(Lag::default());
-            };
-            lag(tx, stream, subscription, now)
+            lag(tx, stream, lease::find_subscription(tx, stream, group)?, now)
         })
     }
 
@@ -235,6 +234,31 @@ impl Broker {
     }
 }
 
+impl chancery::Broker for Broker {
+    type Source = LocalSource;
+
+    /// Makes stream and group if they are missing: the folder has no other operator.
+    async fn subscribe(&self, stream: &str, group: &str) -> Result<LocalSource, Fault> {
+        let (broker, stream, group) = (self.clone(), stream.to_owned(), group.to_owned());
+        blocking(move || broker.subscribe(&stream, &group)).await
+    }
+
+    async fn lag(&self, stream: &str, group: &str) -> Result<chancery::Lag, Fault> {
+        let (broker, stream, group) = (self.clone(), stream.to_owned(), group.to_owned());
+        let lag = blocking(move || broker.lag(&stream, &group)).await?;
+        Ok(chancery::Lag { messages: Some(lag.messages), oldest_ms: lag.oldest_ms })
+    }
+
+    async fn inspect(&self, _: &str, _: Option<&str>) -> Result<Live, Fault> {
+        Ok(Live {
+            server: format!("embedded broker (SQLite {})", rusqlite::version()),
+            identity: None,
+            append_time: TimeSource::Broker,
+            findings: Vec::new(),
+        })
+    }
+}
+
 struct Step {
     last: Option<i64>,
     unreadable: Vec<Unreadable>,
@@ -271,11 +295,11 @@ fn groups(db: &Connection, stream: i64) -> rusqlite::Result<Vec<String>> {
         .collect()
 }
 
-fn lag(db: &Connection, stream: i64, group: i64, now: Timestamp) -> rusqlite::Result<Lag> {
+fn lag(db: &Connection, stream: i64, group: Option<i64>, now: Timestamp) -> rusqlite::Result<Lag> {
     let mut select = db.prepare_cached(
         "SELECT count(*), min(appended) FROM (
            SELECT appended FROM message WHERE stream = ?1
-             AND offset > (SELECT cursor FROM subscription WHERE id = ?2)
+             AND offset > coalesce((SELECT cursor FROM subscription WHERE id = ?2), 0)
            UNION ALL
            SELECT m.appended FROM outstanding AS o
              JOIN message AS m ON m.stream = ?1 AND m.offset = o.offset

@@ -67,6 +67,8 @@ struct StreamFile {
     #[serde(default = "yes")]
     extra_members: bool,
     #[serde(default)]
+    append_time: AppendTimeFile,
+    #[serde(default)]
     rung: RungFile,
     #[serde(default)]
     unsigned: Vec<String>,
@@ -92,6 +94,14 @@ enum RungFile {
     Mark,
     #[default]
     Enforce,
+}
+
+#[derive(Deserialize, Default, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum AppendTimeFile {
+    #[default]
+    Broker,
+    None,
 }
 
 pub(super) fn read(text: &str) -> Result<Policy, Misuse> {
@@ -173,6 +183,7 @@ fn stream((key, file): (String, StreamFile)) -> Result<(String, Stream), Misuse>
         sensitive: file.sensitive,
         shared_keys: file.shared_keys,
         extra_members: file.extra_members,
+        append_time: file.append_time == AppendTimeFile::Broker,
         rung: match file.rung {
             RungFile::Observe => Rung::Observe,
             RungFile::Mark => Rung::Mark,

@@ -72,6 +72,7 @@ fn defaults_are_the_strict_ones() {
     let stream = &policy().streams["orders.created"];
     assert_eq!((stream.rung, stream.shared_keys), (Rung::Enforce, false));
     assert!(stream.extra_members, "the source's envelope may grow");
+    assert!(stream.append_time, "a stream without one has to say so");
     assert_eq!(
         (stream.content.as_slice(), stream.bytes_max),
         (&["application/json".to_owned()][..], 1 << 20)

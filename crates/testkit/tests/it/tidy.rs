@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chancery::core::reason::Reason;
-use chancery::core::{FaultKind, reason};
+use chancery::core::{FaultKind, MisuseKind, reason};
 
 const FILE_LINES_MAX: usize = 600;
 const CLI: &[&str] = &[
@@ -143,6 +143,7 @@ fn core_is_pure() {
 fn every_reason_and_fault_has_a_page() {
     let mut codes: BTreeSet<String> = Reason::ALL.iter().map(|r| r.code().to_owned()).collect();
     codes.extend(FaultKind::ALL.iter().map(|fault| fault.code().to_owned()));
+    codes.extend(MisuseKind::ALL.iter().map(|misuse| misuse.code().to_owned()));
     let pages: BTreeSet<String> = files("docs/reasons", ".md")
         .iter()
         .map(|page| page.file_stem().unwrap().to_string_lossy().into_owned())

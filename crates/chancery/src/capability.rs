@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the policy promises of a stream, held against what the live stream is set to
+//! (spec/policy.md "Append time").
+
+use chancery_core::policy::Stream;
+use chancery_core::{Misuse, MisuseKind};
+
+use crate::broker::{Finding, Live, Promise, TimeSource};
+
+/// What the policy promises of a stream, and so its broker must keep.
+pub fn promised(rules: &Stream) -> Vec<Promise> {
+    let mut promised = vec![Promise::NothingLost];
+    promised.extend(rules.ordered.then_some(Promise::Order));
+    promised.extend(rules.append_time.then_some(Promise::Freshness));
+    promised
+}
+
+/// What the live stream does not keep of that. What could not be read is not kept either, unless
+/// an operator has written it down as `assume`d.
+pub fn broken(rules: &Stream, live: &Live, assume: &[Promise]) -> Vec<Finding> {
+    let promised = promised(rules);
+    let found = live.findings.iter().cloned().chain(without_time(live));
+    let believed = |finding: &Finding| !finding.certain && assume.contains(&finding.promise);
+    found.filter(|finding| promised.contains(&finding.promise) && !believed(finding)).collect()
+}
+
+/// Refuses a stream whose broker cannot keep what the policy promises of it.
+///
+/// # Errors
+/// Misuse `E901_CAPABILITY` that names each setting and the command that mends it.
+pub fn require(
+    stream: &str,
+    rules: &Stream,
+    live: &Live,
+    assume: &[Promise],
+) -> Result<(), Misuse> {
+    let broken = broken(rules, live, assume);
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let what: Vec<String> = broken.iter().map(Finding::told).collect();
+    let mut fixes: Vec<&str> = broken.iter().map(|finding| finding.fix.as_str()).collect();
+    fixes.dedup();
+    let at = format!("stream {stream} on {}", live.server);
+    Err(Misuse::new(what.join("; "), at, fixes.join("\n  fix: ")).of(MisuseKind::Capability))
+}
+
+impl Finding {
+    /// The finding in one sentence, its setting included.
+    pub fn told(&self) -> String {
+        let Finding { promise, certain, what, setting, .. } = self;
+        let doubt = if *certain { "" } else { "could not be made sure of: " };
+        let setting = if setting.is_empty() { String::new() } else { format!(" ({setting})") };
+        format!("{}: {doubt}{what}{setting}", promise.word())
+    }
+}
+
+/// An adapter that knows of no time must not pass for want of a finding.
+fn without_time(live: &Live) -> Option<Finding> {
+    let certain = match live.append_time {
+        TimeSource::Nobody => true,
+        TimeSource::Unknown => false,
+        TimeSource::Broker | TimeSource::Bounded { .. } => return None,
+    };
+    let told = live.findings.iter().any(|finding| finding.promise == Promise::Freshness);
+    (!told).then(|| Finding {
+        promise: Promise::Freshness,
+        certain,
+        what: "the broker keeps no append time that can be believed".to_owned(),
+        setting: String::new(),
+        fix: "write `append_time: none` for the stream in policy.yaml".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use chancery_core::policy::Policy;
+
+    use super::*;
+
+    fn rules(more: &str) -> Stream {
+        let yaml = format!(
+            "version: 1\ndomain: d\nenvironment: e\nservices: {{svc: }}\nstreams:\n  a.b:\n    \
+             kind: event\n    owner: svc\n    key: id\n{more}"
+        );
+        Policy::from_yaml(&yaml).unwrap().streams.remove("a.b").unwrap()
+    }
+
+    fn live(append_time: TimeSource, findings: &[(Promise, bool)]) -> Live {
+        let finding = |(promise, certain): &(Promise, bool)| Finding {
+            promise: *promise,
+            certain: *certain,
+            what: "it is wrong".into(),
+            setting: "a.setting=off".into(),
+            fix: "turn it on".into(),
+        };
+        Live {
+            server: "Broker 1".into(),
+            identity: None,
+            append_time,
+            findings: findings.iter().map(finding).collect(),
+        }
+    }
+
+    const ALL: &[Promise] = &[Promise::Freshness, Promise::Order, Promise::NothingLost];
+
+    #[test]
+    fn only_what_is_promised_can_be_broken() {
+        let order = live(TimeSource::Broker, &[(Promise::Order, true)]);
+        assert!(require("a.b", &rules(""), &order, &[]).is_ok());
+        let misuse = require("a.b", &rules("    ordered: true\n"), &order, &[]).unwrap_err();
+        assert_eq!(misuse.kind, Some(MisuseKind::Capability));
+        assert!(misuse.what.contains("a.setting=off") && misuse.fix == "turn it on", "{misuse}");
+        let lost = live(TimeSource::Broker, &[(Promise::NothingLost, true)]);
+        assert!(require("a.b", &rules(""), &lost, &[]).is_err());
+        let identity = live(TimeSource::Broker, &[(Promise::Identity, true)]);
+        assert!(require("a.b", &rules("    ordered: true\n"), &identity, &[]).is_ok());
+    }
+
+    // Threat: a stream without a clock passes as fresh.
+    #[test]
+    fn without_a_time_there_is_no_freshness_unless_the_policy_says_so() {
+        for time in [TimeSource::Nobody, TimeSource::Unknown] {
+            assert!(require("a.b", &rules(""), &live(time, &[]), &[]).is_err(), "{time:?}");
+            assert!(
+                require("a.b", &rules("    append_time: none\n"), &live(time, &[]), &[]).is_ok()
+            );
+        }
+        assert!(require("a.b", &rules(""), &live(TimeSource::Bounded { ms: 1 }, &[]), &[]).is_ok());
+    }
+
+    // Threat: a setting that may not be read is taken as good; one that is known to be wrong is
+    // waved through.
+    #[test]
+    fn what_cannot_be_read_is_broken_unless_assumed_and_what_is_known_stays_broken() {
+        let rules = rules("    ordered: true\n");
+        for promise in ALL {
+            let unread = live(TimeSource::Broker, &[(*promise, false)]);
+            assert!(require("a.b", &rules, &unread, &[]).is_err(), "{promise:?}");
+            assert!(require("a.b", &rules, &unread, &[*promise]).is_ok(), "{promise:?}");
+            let known = live(TimeSource::Broker, &[(*promise, true)]);
+            assert!(require("a.b", &rules, &known, ALL).is_err(), "{promise:?}");
+        }
+        assert!(require("a.b", &rules, &live(TimeSource::Nobody, &[]), ALL).is_err());
+    }
+}
