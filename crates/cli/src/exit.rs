@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use chancery::{ConsumeError, Fault, Misuse, PublishError, Refusal};
+use chancery::{ConsumeError, Fault, Misuse, MisuseKind, PublishError, Refusal};
 
 /// How a command ended. Usage errors (2) are clap's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,8 @@ impl fmt::Display for Failure {
 
 impl From<Misuse> for Failure {
     fn from(misuse: Misuse) -> Failure {
-        Failure::of(Exit::Misuse, one_line(&misuse.what), misuse.at, misuse.fix)
+        let code = misuse.kind.map(MisuseKind::code);
+        Failure { code, ..Failure::of(Exit::Misuse, one_line(&misuse.what), misuse.at, misuse.fix) }
     }
 }
 

@@ -8,13 +8,16 @@ use std::time::Duration;
 use chancery::core::keys::Secret;
 use chancery::core::policy::Stream;
 use chancery::core::snapshot::Sources;
-use chancery::{Clock, Misuse, Snapshot, SystemClock, Timestamp};
+use chancery::{Clock, Misuse, Promise, Snapshot, SystemClock, Timestamp};
 use serde::Deserialize;
 
 use crate::exit::{Failure, Result};
 use crate::out::Ctx;
 use crate::{files, suggest};
 
+use broker::BrokerConfig;
+
+pub(crate) mod broker;
 pub(crate) mod keyfile;
 pub(crate) mod reload;
 
@@ -44,7 +47,9 @@ pub(crate) struct Project {
 #[serde(deny_unknown_fields)]
 struct Config {
     version: u32,
-    broker: String,
+    broker: BrokerConfig,
+    #[serde(default)]
+    assume: BTreeMap<String, Vec<Promise>>,
     database: String,
     trust: TrustConfig,
     policy: PathBuf,
@@ -101,8 +106,7 @@ impl Project {
                 return Err(wrong(member, "is the same for every service", fix));
             }
         }
-        self.root()?;
-        self.broker_dir().map(|_| ())
+        self.root().map(|_| ())
     }
 
     /// Public key of the root that signs trust bundles.
@@ -113,12 +117,19 @@ impl Project {
         })
     }
 
-    /// Where the embedded broker keeps its messages.
-    pub(crate) fn broker_dir(&self) -> Result<PathBuf> {
-        match self.config.broker.strip_prefix("local:") {
-            Some(path) if !path.is_empty() => Ok(self.dir.join(path)),
-            _ => Err(wrong("broker", "is not a broker of this version", "write `local:FOLDER`")),
-        }
+    /// The broker as one service is to meet it.
+    pub(crate) fn broker(&self, service: &str) -> BrokerConfig {
+        self.config.broker.clone().of(service)
+    }
+
+    /// Where the embedded broker keeps its messages; `None` if the broker is another.
+    pub(crate) fn broker_dir(&self) -> Option<PathBuf> {
+        self.config.broker.folder().map(|folder| self.dir.join(folder))
+    }
+
+    /// What an operator says of a stream that nobody here can check.
+    pub(crate) fn assumed(&self, stream: &str) -> &[Promise] {
+        self.config.assume.get(stream).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The database of one service: its own tables, ledger, pending evidence, outbox.

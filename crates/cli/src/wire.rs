@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The only file that names a broker or a store.
+//! The only place that names a broker (`wire/broker.rs`) or a store.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chancery::core::policy::Rung;
+use chancery::core::policy::{Rung, Stream};
 use chancery::{
-    Admitted, Consumer, Handler, Observer, Outcome, Settings, Signals, Snapshots, Summary, Unproven,
+    Admitted, Broker, Consumer, Handler, Observer, Outcome, Settings, Signals, Snapshots, Summary,
+    Unproven, capability,
 };
 use chancery_core::{Disposition, Reader};
-use chancery_local::Broker;
 use chancery_stores::log::{CHECKPOINT, LogError, Pending, Sealer};
 use chancery_stores::sqlite::evidence::{SqliteEvidence, backlog};
 use chancery_stores::sqlite::{Lease, Leased, Limits};
@@ -25,7 +25,10 @@ use crate::files;
 use crate::out::warn;
 use crate::project::{Project, Purpose};
 
-pub(crate) use chancery_local::Unreadable;
+mod broker;
+
+pub(crate) use broker::AnyBroker;
+pub(crate) use chancery_local::{Broker as Local, Unreadable};
 pub(crate) use chancery_stores::log::{Break, Disk, LogReader, verify_dir};
 pub(crate) use chancery_stores::sqlite::{Database, KeptEntry, KeptFilter, Stats};
 pub(crate) use chancery_stores::sqlite::{SkipKey, Skipped};
@@ -34,9 +37,15 @@ pub(crate) use chancery_stores::sqlite::{SkipKey, Skipped};
 const SEAL_EVERY: Duration = Duration::from_secs(1);
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
-/// The project's broker.
-pub(crate) fn broker(project: &Project) -> Result<Broker> {
-    Ok(Broker::open(&project.broker_dir()?)?)
+/// What everything that talks to a broker runs on.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().map_err(Failure::bug)
+}
+
+/// The embedded broker, if the project has it.
+pub(crate) fn local(project: &Project) -> Result<Option<Local>> {
+    Ok(project.broker_dir().map(|folder| Local::open(&folder)).transpose()?)
 }
 
 /// A service's own database, made if it is not there.
@@ -77,12 +86,17 @@ pub(crate) async fn consume<E: Effect>(
 ) -> Result<Summary> {
     let Consuming { stream, reader, snapshots, settings, signals, lease } = run;
     let service = reader.service.clone();
-    let broker = broker(project)?;
+    let rules = snapshots.current().policy.streams.get(&stream).cloned();
+    let enforced = rules.as_ref().is_none_or(|rules| rules.rung == Rung::Enforce);
+    let broker = AnyBroker::connect(project, &service).await?;
+    if let Some(rules) = rules.filter(|_| enforced) {
+        can_be_kept(project, &broker, &stream, &reader.group, &rules).await?;
+    }
     let hold_ms_max = snapshots.current().policy.times.keep_ms;
     let limits = Limits { hold_ms_max, ..Limits::default() };
     let database = database_with(project, &service, limits)?;
     let _sealing = Sealing::start(project, &service)?;
-    let source = broker.subscribe(&stream, &reader.group)?.with_lease(lease);
+    let source = broker.subscribe(&stream, &reader.group).await?.with_lease(lease);
     let ledger = Leased::new(&database)?.lease(lease);
     let gauges = Gauges {
         project: project.clone(),
@@ -94,8 +108,6 @@ pub(crate) async fn consume<E: Effect>(
         signals: signals.clone(),
     };
     let gauges = tokio::spawn(gauges.run());
-    let rules = snapshots.current().policy.streams.get(&stream).map(|rules| rules.rung);
-    let enforced = rules.is_none_or(|rung| rung == Rung::Enforce);
     let consumer = Consumer::new(source, ledger, snapshots, &stream, reader)?;
     let mut consumer = consumer.signals(signals).settings(settings);
     let effect = Leasing(effect);
@@ -105,6 +117,26 @@ pub(crate) async fn consume<E: Effect>(
     };
     gauges.abort();
     Ok(summary?)
+}
+
+/// Refuses a stream that the broker is set to break (E901).
+async fn can_be_kept(
+    project: &Project,
+    broker: &AnyBroker,
+    stream: &str,
+    group: &str,
+    rules: &Stream,
+) -> Result<()> {
+    let assumed = project.assumed(stream);
+    for promise in assumed {
+        let promise = promise.word();
+        warn(&format!(
+            "chancery: chancery.yaml, assume.{stream}: that its broker keeps `{promise}` is \
+             believed where it cannot be read"
+        ));
+    }
+    let live = broker.inspect(stream, Some(group)).await?;
+    Ok(capability::require(stream, rules, &live, assumed)?)
 }
 
 /// Gives an effect what it needs of a lease.
@@ -135,7 +167,7 @@ impl<E: Effect> Observer<Lease> for Leasing<E> {
 struct Gauges {
     project: Project,
     service: String,
-    broker: Broker,
+    broker: AnyBroker,
     database: Database,
     stream: String,
     group: String,
@@ -146,6 +178,7 @@ impl Gauges {
     async fn run(self) {
         let this = Arc::new(self);
         loop {
+            this.lag().await;
             let at = this.clone();
             // A gauge that cannot be set keeps its last value; the consumer tells of the fault.
             let _ = tokio::task::spawn_blocking(move || at.set()).await;
@@ -153,11 +186,19 @@ impl Gauges {
         }
     }
 
-    fn set(&self) {
-        if let Ok(lag) = self.broker.lag(&self.stream, &self.group) {
-            self.signals.gauge("lag_messages", lag.messages as f64);
-            self.signals.gauge("lag_seconds", lag.oldest_ms.unwrap_or(0) as f64 / 1000.0);
+    /// A broker that does not tell has no such gauge: 0 would look like "nothing waits".
+    async fn lag(&self) {
+        let Ok(lag) = self.broker.lag(&self.stream, &self.group).await else { return };
+        if let Some(messages) = lag.messages {
+            self.signals.gauge("lag_messages", messages as f64);
         }
+        let oldest_ms = lag.oldest_ms.or((lag.messages == Some(0)).then_some(0));
+        if let Some(oldest_ms) = oldest_ms {
+            self.signals.gauge("lag_seconds", oldest_ms as f64 / 1000.0);
+        }
+    }
+
+    fn set(&self) {
         let Ok(stats) = self.database.stats() else { return };
         self.signals.gauge("evidence_pending", stats.evidence_pending as f64);
         if let Ok(Some(known)) = known(&self.project, &self.service) {
@@ -314,11 +355,6 @@ pub(crate) fn damage(path: &Path) -> Vec<String> {
     });
     let lines = found.unwrap_or_else(|error| vec![error.to_string()]);
     lines.into_iter().filter(|line| line != "ok").collect()
-}
-
-/// The file in which the embedded broker keeps its messages.
-pub(crate) fn broker_file(project: &Project) -> Result<PathBuf> {
-    Ok(project.broker_dir()?.join("broker.db"))
 }
 
 fn rows(project: &Project, service: &str) -> Result<SqliteEvidence> {

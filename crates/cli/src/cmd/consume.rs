@@ -117,9 +117,7 @@ impl Args {
             signals: Signals::default(),
             lease: Duration::from_secs(self.timeout + 30),
         };
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build().map_err(Failure::bug)?;
-        let summary = runtime.block_on(async {
+        let summary = wire::runtime()?.block_on(async {
             if let Some(address) = self.metrics {
                 metrics::serve(address, run.signals.clone()).await?;
             }

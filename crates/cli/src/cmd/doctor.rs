@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chancery::core::time::{DAY_MS, MINUTE_MS};
@@ -15,6 +15,7 @@ use crate::out::{Ctx, Report};
 use crate::project::{self, KeyFile, Project, now};
 use crate::{files, wire};
 
+mod broker;
 mod promise;
 
 /// Days before an end of which `doctor` begins to warn.
@@ -24,7 +25,11 @@ const SYNC_MAX: Duration = Duration::from_secs(2);
 
 /// Check clock, keys, bundle, disk and databases; say what is promised per stream.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Meet the broker as this service only; by default as each whose keys are here.
+    #[arg(long = "as", value_name = "SERVICE")]
+    service: Option<String>,
+}
 
 #[derive(Serialize)]
 struct Examined {
@@ -72,12 +77,14 @@ impl Args {
         checks.push(disk(&project));
         checks.extend(databases(&project, &snapshot)?);
         checks.extend(evidence(&project, &snapshot)?);
+        let services = broker::services(&project, &snapshot, self.service.as_deref())?;
+        let met = wire::runtime()?.block_on(broker::meet(&project, &snapshot, services))?;
+        checks.extend(met.checks);
+        let streams = promise::all(&project, &snapshot, &met.seen);
         let bad = checks.iter().any(|check| matches!(check.state, State::Bad | State::Unknown));
-        ctx.show(&Examined {
-            checks,
-            horizon: promise::Horizon::of(&snapshot.policy.times),
-            streams: promise::all(&snapshot),
-        })?;
+        let bad = bad || streams.iter().any(promise::Promise::is_broken);
+        let horizon = promise::Horizon::of(&snapshot.policy.times);
+        ctx.show(&Examined { checks, horizon, streams })?;
         Ok(Exit::found(bad))
     }
 }
@@ -152,7 +159,7 @@ fn clock(project: &Project, snapshot: &Snapshot) -> Check {
 }
 
 fn newest_append(project: &Project, snapshot: &Snapshot) -> Result<Option<Timestamp>> {
-    let broker = wire::broker(project)?;
+    let Some(broker) = wire::local(project)? else { return Ok(None) };
     let mut newest = None;
     for stream in broker.streams()? {
         if snapshot.policy.streams.contains_key(&stream.name) {
@@ -205,10 +212,11 @@ fn signing(project: &Project, snapshot: &Snapshot) -> Vec<Check> {
     .collect()
 }
 
-/// Writes a MiB where the broker writes, and waits for the disk.
+/// Writes a MiB where the embedded broker, or the ledgers, write, and waits for the disk.
 fn disk(project: &Project) -> Check {
-    let written = project.broker_dir().and_then(|folder| {
-        files::make_folder(&folder, 0o700)?;
+    let ledgers = || project.database("service").parent().map(Path::to_owned);
+    let folder = project.broker_dir().or_else(ledgers).unwrap_or_default();
+    let written = files::make_folder(&folder, 0o700).and_then(|()| {
         let began = Instant::now();
         probe(&folder).map_err(|error| crate::exit::Failure::io(&folder, &error))?;
         Ok(began.elapsed())
@@ -235,11 +243,11 @@ fn probe(folder: &Path) -> std::io::Result<()> {
 }
 
 fn databases(project: &Project, snapshot: &Snapshot) -> Result<Vec<Check>> {
-    let mut paths = vec![wire::broker_file(project)?];
+    let mut paths: Vec<PathBuf> = broker_file(project).into_iter().collect();
     for service in project::handlers(snapshot, None)? {
         paths.push(project.database(&service));
     }
-    let check = |path: &std::path::PathBuf| {
+    let check = |path: &PathBuf| {
         let name = path.display();
         let damage = wire::damage(path);
         match damage.first() {
@@ -255,13 +263,19 @@ fn databases(project: &Project, snapshot: &Snapshot) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Whether every message in the broker can be read: one that cannot stops its stream.
+/// The file in which the embedded broker keeps its messages.
+fn broker_file(project: &Project) -> Option<PathBuf> {
+    project.broker_dir().map(|folder| folder.join("broker.db"))
+}
+
+/// Whether every message in the embedded broker can be read: one that cannot stops its stream.
 fn messages(project: &Project) -> Result<Vec<Check>> {
-    let file = wire::broker_file(project)?;
-    if !file.is_file() {
+    let Some(file) = broker_file(project).filter(|file| file.is_file()) else {
         return Ok(Vec::new());
-    }
-    let found = match wire::broker(project).and_then(|broker| Ok(broker.unreadable(10)?)) {
+    };
+    let unreadable =
+        |broker: Option<wire::Local>| broker.map_or(Ok(Vec::new()), |b| b.unreadable(10));
+    let found = match wire::local(project).and_then(|broker| Ok(unreadable(broker)?)) {
         Ok(found) => found,
         Err(failure) => {
             return Ok(vec![Check::not(State::Bad, "messages", failure.what, &failure.fix)]);

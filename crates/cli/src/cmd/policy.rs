@@ -94,6 +94,10 @@ fn lint(snapshot: &Snapshot) -> Vec<Finding> {
             let why = "whoever can verify a shared key can forge, and this stream is sensitive";
             add("shared-on-sensitive", ".shared_keys", why, "leave `shared_keys` out");
         }
+        if !stream.append_time {
+            let why = "lateness is not judged, so what was kept back or recorded is still handled";
+            add("no-append-time", ".append_time", why, "leave it out, where the broker keeps one");
+        }
         if stream.handled_by.is_empty() {
             add("unhandled", "", "nobody may handle it", "`handled_by: {GROUP: SERVICE}`");
         }
@@ -167,6 +171,7 @@ struct Facts {
     tenants: String,
     content: Vec<String>,
     extra_members: bool,
+    append_time: bool,
     bytes_max: usize,
 }
 
@@ -186,6 +191,7 @@ impl Facts {
             },
             content: stream.content.clone(),
             extra_members: stream.extra_members,
+            append_time: stream.append_time,
             bytes_max: stream.bytes_max,
         }
     }
@@ -196,9 +202,10 @@ impl Facts {
         let ordered = if self.ordered { ", strictly ordered" } else { "" };
         let extra = if self.extra_members { "" } else { ", no extra members" };
         let key = self.key.as_deref().unwrap_or("none");
+        let late = if self.append_time { "" } else { ", lateness not judged" };
         format!(
             "destination  {}\nkind         {}\ntypes        {}\nkey          {key}{ordered}\n\
-             tenants      {}\ncontent      {}, at most {} bytes{extra}\n\n",
+             tenants      {}\ncontent      {}, at most {} bytes{extra}{late}\n\n",
             self.destination,
             self.kind,
             types.join(", "),

@@ -70,12 +70,13 @@ impl Args {
         let drafts = Drafts::new(&self, &service, &snapshot)?;
         let rejects = self.rejects.as_ref().map(open_rejects).transpose()?;
         let lane = project::random()?;
-        let broker = wire::broker(&project)?;
-        let publisher = Publisher::new(broker, snapshots.clone(), &service, secret, lane)?;
-        let mut pump = Pump { ctx, publisher, drafts, rejects, refused: 0 };
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        runtime.map_err(Failure::bug)?.block_on(pump.run(Lines::of_stdin()?))?;
-        Ok(Exit::found(pump.refused > 0))
+        wire::runtime()?.block_on(async {
+            let broker = wire::AnyBroker::connect(&project, &service).await?;
+            let publisher = Publisher::new(broker, snapshots.clone(), &service, secret, lane)?;
+            let mut pump = Pump { ctx, publisher, drafts, rejects, refused: 0 };
+            pump.run(Lines::of_stdin()?).await?;
+            Ok(Exit::found(pump.refused > 0))
+        })
     }
 
     /// `--as`, or the only owner of the stream that can sign here.

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `chancery status`
 
+use std::collections::BTreeMap;
+
 use chancery::core::policy::{Rung, Stream as Rules};
+use chancery::{Broker, Lag};
 use serde::Serialize;
 
-use crate::exit::{Exit, Result};
-use crate::out::{Ctx, Report, table};
+use crate::exit::{Exit, Failure, Result};
+use crate::out::{Ctx, Report, table, warn};
 use crate::project::{self, Project};
-use crate::wire::{self, Stats};
+use crate::wire::{self, AnyBroker, Stats};
 
 /// How the project stands.
 #[derive(Debug, clap::Args)]
@@ -24,7 +27,6 @@ struct Status {
 #[derive(Serialize)]
 struct Stream {
     stream: String,
-    messages: u64,
     groups: Vec<Group>,
 }
 
@@ -32,7 +34,8 @@ struct Stream {
 struct Group {
     group: String,
     service: String,
-    lag: u64,
+    /// `null`: the broker does not say, or not to this service.
+    lag: Option<u64>,
     oldest_ms: Option<i64>,
     hold: u64,
     park: u64,
@@ -72,32 +75,63 @@ impl Args {
     pub(crate) fn run(self, ctx: &Ctx) -> Result {
         let project = Project::open(ctx)?;
         let snapshot = project.snapshot()?;
+        let mut lags = Lags { project: &project, brokers: BTreeMap::new(), failed: Vec::new() };
+        let streams = wire::runtime()?.block_on(streams(&project, &snapshot, &mut lags))?;
         let status = Status {
             bundle_version: snapshot.bundle_version,
             bundle_expires: snapshot.bundle_expires.to_string(),
-            streams: streams(&project, &snapshot)?,
+            streams,
             services: services(&project, &snapshot)?,
         };
         ctx.show(&status)?;
-        Ok(Exit::Ok)
+        lags.end()
     }
 }
 
-fn streams(project: &Project, snapshot: &chancery::Snapshot) -> Result<Vec<Stream>> {
-    let broker = wire::broker(project)?;
-    let known = broker.streams()?;
+/// What each service is told by the broker. A service whose credentials are not here is told
+/// nothing; a broker that fails is told of at the end, after everything that is known.
+struct Lags<'p> {
+    project: &'p Project,
+    brokers: BTreeMap<String, Option<AnyBroker>>,
+    failed: Vec<Failure>,
+}
+
+impl Lags<'_> {
+    async fn of(&mut self, service: &str, stream: &str, group: &str) -> Lag {
+        if !self.brokers.contains_key(service) {
+            let broker = AnyBroker::connect(self.project, service).await;
+            let broker = broker.map_err(|failure| self.unknown(service, failure)).ok();
+            self.brokers.insert(service.to_owned(), broker);
+        }
+        let Some(Some(broker)) = self.brokers.get(service) else { return Lag::default() };
+        let lag = broker.lag(stream, group).await;
+        lag.map_err(|fault| self.unknown(service, fault.into())).unwrap_or_default()
+    }
+
+    fn unknown(&mut self, service: &str, failure: Failure) {
+        warn(&format!("chancery: not seen as {service}: {}", failure.what));
+        self.failed.push(failure);
+    }
+
+    /// That others' credentials are not here is as it should be; that nobody's are is not.
+    fn end(self) -> Result {
+        let nobody = self.brokers.values().all(Option::is_none);
+        let mut failed = self.failed.into_iter();
+        let grave = failed.find(|failure| nobody || failure.exit != Exit::Misuse);
+        grave.map_or(Ok(Exit::Ok), Err)
+    }
+}
+
+async fn streams(
+    project: &Project,
+    snapshot: &chancery::Snapshot,
+    lags: &mut Lags<'_>,
+) -> Result<Vec<Stream>> {
     let mut streams = Vec::new();
     for (name, rules) in &snapshot.policy.streams {
-        let stats = known.iter().find(|stats| stats.name == *name);
-        let messages = stats.map_or(0, |stats| stats.messages);
         let mut groups = Vec::new();
         for (group, service) in &rules.handled_by {
-            // A group that never came has everything before it.
-            let subscribed = stats.is_some_and(|stats| stats.groups.contains(group));
-            let (lag, oldest_ms) = match subscribed {
-                true => broker.lag(name, group).map(|lag| (lag.messages, lag.oldest_ms))?,
-                false => (messages, None),
-            };
+            let Lag { messages: lag, oldest_ms } = lags.of(service, name, group).await;
             let stats = match project.database(service).is_file() {
                 true => wire::database(project, service)?.stats()?,
                 false => Stats::default(),
@@ -107,7 +141,7 @@ fn streams(project: &Project, snapshot: &chancery::Snapshot) -> Result<Vec<Strea
             let (group, service) = (group.clone(), service.clone());
             groups.push(Group { group, service, lag, oldest_ms, hold, park, quarantine, unproven });
         }
-        streams.push(Stream { stream: name.clone(), messages, groups });
+        streams.push(Stream { stream: name.clone(), groups });
     }
     Ok(streams)
 }
@@ -176,7 +210,8 @@ impl Report for Status {
         for stream in &self.streams {
             for group in &stream.groups {
                 let mut row = vec![stream.stream.clone(), group.group.clone()];
-                let counts = [group.lag, group.hold, group.park, group.quarantine];
+                row.push(group.lag.map_or_else(|| "?".to_owned(), |lag| lag.to_string()));
+                let counts = [group.hold, group.park, group.quarantine];
                 row.extend(counts.map(|count| count.to_string()));
                 rows.push(row);
             }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `chancery why CODE`
 
-use chancery::Reason;
 use chancery::core::FaultKind;
+use chancery::{MisuseKind, Reason};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure, Result};
@@ -65,6 +65,7 @@ impl Args {
 fn known() -> impl Iterator<Item = &'static str> {
     let codes = Reason::ALL.iter().map(|reason| reason.code());
     let codes = codes.chain(FaultKind::ALL.iter().map(|kind| kind.code()));
+    let codes = codes.chain(MisuseKind::ALL.iter().map(|kind| kind.code()));
     let mut codes: Vec<&str> =
         codes.chain(PAGES.iter().map(|(code, _)| *code).filter(|code| is_code(code))).collect();
     codes.sort_unstable();

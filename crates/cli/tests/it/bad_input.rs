@@ -23,8 +23,38 @@ fn wrong_yaml_is_told_with_its_line() {
     let config = shop.read("chancery.yaml");
     shop.edit("chancery.yaml", "broker:", "brokr:");
     shop.run(&["status"]).failed(64, "chancery.yaml: line 3 column 1: unknown field `brokr`");
-    shop.write("chancery.yaml", &config.replace("local:data/broker", "kafka:somewhere"));
-    shop.run(&["status"]).failed(64, "chancery.yaml, broker: is not a broker of this version");
+    shop.write("chancery.yaml", &config.replace("local:data/broker", "ftp:me:hunter2@somewhere"));
+    let ended = shop.run(&["status"]).failed(64, "broker: write `local:FOLDER`, or a URL of");
+    assert!(!ended.err.contains("hunter2"), "{ended:?}");
+    shop.write("chancery.yaml", &config.replace("local:data/broker", "{url: local:a, x: 1}"));
+    shop.run(&["status"]).failed(64, "broker: write `local:FOLDER`, and nothing else");
+}
+
+// Threat: a build that cannot reach the broker falls back to something else.
+#[cfg(not(any(feature = "kafka", feature = "rabbitmq", feature = "nats", feature = "sqs")))]
+#[test]
+fn a_broker_that_is_not_built_in_is_named_with_the_build_that_has_it() {
+    let shop = Shop::new();
+    let config = shop.read("chancery.yaml");
+    for (url, feature) in [
+        ("kafka://localhost:1", "kafka"),
+        ("amqps://localhost:1/shop", "rabbitmq"),
+        ("nats://localhost:1", "nats"),
+        ("sqs://eu-west-1", "sqs"),
+    ] {
+        let mapping = format!("{{url: \"{url}\"}}");
+        shop.write("chancery.yaml", &config.replace("local:data/broker", &mapping));
+        let build = format!("cargo install --path crates/cli --features {feature}");
+        for args in [
+            &["consume", "orders.created", "--group", "billing"][..],
+            &["publish", "orders.created"],
+            &["status"],
+        ] {
+            let ended = shop.run(args).failed(64, &build);
+            assert!(ended.err.contains(&format!("without the feature `{feature}`")), "{ended:?}");
+        }
+        shop.run(&["doctor"]).failed(1, "");
+    }
     shop.write("chancery.yaml", &config.replace("data/{service}.db", "data/all.db"));
     shop.run(&["status"]).failed(64, "chancery.yaml, database");
     shop.write("chancery.yaml", &config.replace("version: 1", "version: 2"));

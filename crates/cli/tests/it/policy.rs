@@ -39,10 +39,10 @@ fn explain_names_the_rule() {
     shop.edit(
         "policy.yaml",
         "    sensitive: true",
-        "    sensitive: true\n    extra_members: false",
+        "    sensitive: true\n    extra_members: false\n    append_time: none",
     );
     let closed = explain(&["--stream", "payout.approve"]);
-    assert!(closed.contains("bytes, no extra members"), "{closed}");
+    assert!(closed.contains("bytes, no extra members, lateness not judged"), "{closed}");
     shop.run(&["policy", "explain", "--stream", "x"]).failed(64, "there is orders.created");
 }
 
@@ -53,7 +53,7 @@ fn lint_points_at_what_allows_too_much() {
     shop.edit(
         "policy.yaml",
         "    sensitive: true",
-        "    sensitive: true\n    shared_keys: true\n    rung: observe",
+        "    sensitive: true\n    shared_keys: true\n    rung: observe\n    append_time: none",
     );
     shop.edit("policy.yaml", "  svc-orders:\n", "  svc-orders:\n  svc-idle:\n");
     shop.edit(
@@ -63,7 +63,9 @@ fn lint_points_at_what_allows_too_much() {
     );
     let ended = shop.run(&["policy", "lint"]);
     assert_eq!(ended.code, 1);
-    for rule in ["below-enforce", "shared-on-sensitive", "idle-service", "no-schema"] {
+    let rules =
+        ["below-enforce", "shared-on-sensitive", "idle-service", "no-schema", "no-append-time"];
+    for rule in rules {
         assert!(ended.out.contains(rule), "{rule}: {}", ended.out);
     }
     assert!(ended.out.contains("`orders.gone` in the versions it carries: all is held with E405"));

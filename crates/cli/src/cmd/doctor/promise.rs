@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is promised, computed from the policy and told in words.
 
-use chancery::Snapshot;
 use chancery::core::policy::{Rung, Stream, Times};
 use chancery::core::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+use chancery::{Finding, Promise as Kept, Snapshot, TimeSource, capability};
 use serde::Serialize;
+
+use super::broker::Seen;
+use crate::project::Project;
 
 /// A, and what it is the sum of (spec/pipeline.md "Times").
 #[derive(Serialize)]
@@ -51,12 +54,34 @@ impl Horizon {
 pub(crate) struct Promise {
     stream: String,
     promises: Vec<String>,
+    findings: Vec<Found>,
+}
+
+/// What the live stream does not give to one reader or publisher.
+#[derive(Serialize)]
+struct Found {
+    service: String,
+    group: Option<String>,
+    /// Whether the policy promises it, so that no consumer starts (E901).
+    broken: bool,
+    certain: bool,
+    says: String,
+    fix: String,
 }
 
 /// Those of every stream.
-pub(crate) fn all(snapshot: &Snapshot) -> Vec<Promise> {
+pub(super) fn all(project: &Project, snapshot: &Snapshot, seen: &[Seen]) -> Vec<Promise> {
     let streams = snapshot.policy.streams.iter();
-    streams.map(|(name, stream)| Promise { stream: name.clone(), promises: of(stream) }).collect()
+    streams
+        .map(|(name, stream)| {
+            let seen: Vec<&Seen> = seen.iter().filter(|seen| seen.stream == *name).collect();
+            let mut promises = of(stream);
+            promises.push(freshness(project, &snapshot.policy.times, (name, stream), &seen));
+            let assume = project.assumed(name);
+            let findings = seen.iter().flat_map(|seen| found(stream, seen, assume)).collect();
+            Promise { stream: name.clone(), promises, findings }
+        })
+        .collect()
 }
 
 fn of(stream: &Stream) -> Vec<String> {
@@ -88,17 +113,95 @@ fn of(stream: &Stream) -> Vec<String> {
          yours at least once, always under the same key"
             .to_owned(),
         order,
-        "lateness is judged by the embedded broker's append time, which is worth as much as write \
-         access to its file"
-            .to_owned(),
     ]
 }
 
+/// How late a message may come and still be handled, by whose clock.
+fn freshness(
+    project: &Project,
+    times: &Times,
+    (name, stream): (&str, &Stream),
+    seen: &[&Seen],
+) -> String {
+    let within = span(times.publish_within_ms);
+    let horizon = span(times.horizon_ms());
+    if project.broker_dir().is_some() {
+        return format!(
+            "fresh within {within}: lateness is judged by the embedded broker's append time, \
+             which is worth as much as write access to its file"
+        );
+    }
+    // What a group reads counts; a publisher may see less.
+    let reads = seen.iter().find(|seen| seen.group.is_some()).or(seen.first());
+    let assumed = project.assumed(name).contains(&Kept::Freshness);
+    match reads.map(|seen| seen.live.append_time) {
+        Some(TimeSource::Broker) => {
+            format!("fresh within {within}, by the broker's own append time")
+        }
+        Some(TimeSource::Bounded { ms }) => {
+            let bound = span(i64::try_from(ms).unwrap_or(i64::MAX));
+            let all = i64::try_from(ms).unwrap_or(i64::MAX).saturating_add(times.publish_within_ms);
+            let all = span(all);
+            format!("fresh within {all}: the append time is the client's, at most {bound} off")
+        }
+        Some(TimeSource::Unknown) if assumed => {
+            format!(
+                "fresh within {within}, if the broker stamps the time, as chancery.yaml assumes"
+            )
+        }
+        Some(TimeSource::Nobody) | None | Some(TimeSource::Unknown) if !stream.append_time => {
+            format!("only within {horizon}: the broker keeps no append time")
+        }
+        Some(TimeSource::Nobody) => {
+            format!("only within {horizon}, and so not at all: the policy promises an append time")
+        }
+        Some(TimeSource::Unknown) => {
+            "freshness: nobody here may read who stamps the time".to_owned()
+        }
+        None => "freshness: the broker could not be asked".to_owned(),
+    }
+}
+
+fn found(stream: &Stream, seen: &Seen, assume: &[Kept]) -> Vec<Found> {
+    let broken = capability::broken(stream, &seen.live, assume);
+    // A publisher loses nothing by what it may not see of its readers' side.
+    let notes = seen.live.findings.iter().filter(|finding| !broken.contains(finding));
+    let reads = seen.group.is_some() && stream.rung == Rung::Enforce;
+    let told = |finding: &Finding, broken: bool| Found {
+        service: seen.service.clone(),
+        group: seen.group.clone(),
+        broken,
+        certain: finding.certain,
+        says: finding.told(),
+        fix: finding.fix.clone(),
+    };
+    let mut found: Vec<Found> = broken.iter().map(|finding| told(finding, reads)).collect();
+    found.extend(notes.map(|finding| told(finding, false)));
+    found
+}
+
+impl Found {
+    fn text(&self) -> String {
+        let word = if self.broken { "BROKEN" } else { "note" };
+        let of = match &self.group {
+            Some(group) => format!("{} as {group}", self.service),
+            None => self.service.clone(),
+        };
+        format!("  {word} for {of}: {}\n    fix: {}\n", self.says, self.fix)
+    }
+}
+
 impl Promise {
+    /// Whether a consumer of it would not start.
+    pub(super) fn is_broken(&self) -> bool {
+        self.findings.iter().any(|found| found.broken)
+    }
+
     /// A list.
     pub(crate) fn text(&self) -> String {
         let lines: String = self.promises.iter().map(|line| format!("  {line}\n")).collect();
-        format!("{}\n{lines}", self.stream)
+        let found: String = self.findings.iter().map(Found::text).collect();
+        format!("{}\n{lines}{found}", self.stream)
     }
 }
 
