@@ -8,12 +8,14 @@ use std::path::Path;
 
 use crate::run::say;
 
+mod elasticmq;
 mod install;
 mod nats;
 mod pki;
 mod place;
 mod process;
 mod rabbitmq;
+mod sqs;
 
 use place::{Fixture, Place, Up};
 
@@ -28,8 +30,12 @@ struct Server {
     up: fn(&Place) -> Result<Up, String>,
 }
 
-const SERVERS: [Server; 2] =
-    [Server { name: "nats", up: nats::up }, Server { name: "rabbitmq", up: rabbitmq::up }];
+const SERVERS: [Server; 4] = [
+    Server { name: "nats", up: nats::up },
+    Server { name: "rabbitmq", up: rabbitmq::up },
+    Server { name: "sqs", up: sqs::up },
+    Server { name: "elasticmq", up: elasticmq::up },
+];
 
 pub(crate) fn brokers(args: &[&str]) -> Result<(), String> {
     const HARDENED: &[Fixture] = &[Fixture::Hardened];

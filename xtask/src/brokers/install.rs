@@ -51,7 +51,6 @@ pub(super) fn go(place: &Place, program: &str, module: &str) -> Result<PathBuf, 
 
 /// A folder of jars: the artifacts named (`group:artifact:version`) and what they need, fetched by
 /// Maven, which is told to fail where a checksum differs.
-#[expect(dead_code, reason = "Kafka comes next")]
 pub(super) fn maven(
     place: &Place,
     name: &str,
@@ -87,7 +86,6 @@ pub(super) fn maven(
 
 /// A virtual environment with the packages named (`name==version`); pip checks each against the
 /// index's digest.
-#[expect(dead_code, reason = "SQS comes next")]
 pub(super) fn pip(
     place: &Place,
     name: &str,
