@@ -13,8 +13,10 @@ mod install;
 mod nats;
 mod pki;
 mod place;
+mod postgres;
 mod process;
 mod rabbitmq;
+mod redis;
 mod sqs;
 
 use place::{Fixture, Place, Up};
@@ -30,11 +32,13 @@ struct Server {
     up: fn(&Place) -> Result<Up, String>,
 }
 
-const SERVERS: [Server; 4] = [
+const SERVERS: &[Server] = &[
     Server { name: "nats", up: nats::up },
     Server { name: "rabbitmq", up: rabbitmq::up },
     Server { name: "sqs", up: sqs::up },
     Server { name: "elasticmq", up: elasticmq::up },
+    Server { name: "postgres", up: postgres::up },
+    Server { name: "redis", up: redis::up },
 ];
 
 pub(crate) fn brokers(args: &[&str]) -> Result<(), String> {

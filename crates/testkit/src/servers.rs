@@ -83,9 +83,10 @@ impl Server {
     pub fn kill(&self) {
         let start = Instant::now();
         let pid = self.pid().unwrap_or_else(|| panic!("it does not run; run `{}`", self.up));
-        while self.pid() == Some(pid) {
+        let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        // Until its parent has noticed: some servers do not start while there is the number.
+        while Path::new(&format!("/proc/{pid}")).exists() {
             assert!(start.elapsed() < PATIENCE, "process {pid} does not end");
-            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
             std::thread::sleep(Duration::from_millis(10));
         }
     }

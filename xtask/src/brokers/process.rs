@@ -51,7 +51,9 @@ impl Process {
             shell.arg(self.folder.join("start")).stdin(Stdio::null()).process_group(0);
             let spawned = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
             let mut child = spawned.map_err(|error| format!("/bin/sh: {error}"))?;
-            return self.wait(ready, || matches!(child.try_wait(), Ok(None)));
+            // Whoever kills it while we live must not find what is left of it.
+            let waits = std::thread::spawn(move || child.wait());
+            return self.wait(ready, || !waits.is_finished());
         }
         self.wait(ready, || self.runs())
     }
@@ -75,9 +77,12 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to stop, and makes it after a while.
+    /// Asks it to stop, by the signal that its `stop` file names if it has one, and makes it after
+    /// a while.
     pub(super) fn stop(&self) -> Result<(), String> {
         let start = Instant::now();
+        let polite = fs::read_to_string(self.folder.join("stop"));
+        let polite = polite.unwrap_or_else(|_| "-TERM".to_owned());
         let mut asked = false;
         while let Some(note) = self.alive() {
             if start.elapsed() > PATIENCE {
@@ -86,7 +91,7 @@ impl Process {
             if start.elapsed() > PATIENCE / 4 {
                 signal("-KILL", note.pid);
             } else if !asked {
-                signal("-TERM", note.pid);
+                signal(&polite, note.pid);
                 asked = true;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -94,10 +99,13 @@ impl Process {
         Ok(())
     }
 
-    /// Kills it, as a crash would.
+    /// Kills it, as a crash would, and waits until its parent has noticed.
     pub(super) fn kill(&self) {
-        while let Some(note) = self.alive() {
-            signal("-KILL", note.pid);
+        let Some(note) = self.alive() else { return };
+        signal("-KILL", note.pid);
+        let start = Instant::now();
+        while Path::new(&format!("/proc/{}", note.pid)).exists() && start.elapsed() < PATIENCE / 12
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
