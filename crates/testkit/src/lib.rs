@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod conformance;
 pub mod fuzz;
+pub mod path;
 pub mod proxy;
 pub mod servers;
 pub mod vectors;

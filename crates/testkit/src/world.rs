@@ -26,6 +26,8 @@ pub struct World {
     pub keys: Vec<KeyEntry>,
     /// The bundle's version; raise it with each change of keys.
     pub version: u64,
+    /// When the world begins: its keys are good from a month before until a year after.
+    pub beginning: Timestamp,
 }
 
 const ROOT: [u8; 32] = [0x52; 32];
@@ -34,6 +36,11 @@ impl World {
     /// The shop of the source document: orders are created by svc-orders for two tenants and
     /// handled by billing; accounts are ordered.
     pub fn shop() -> World {
+        World::shop_at(BEGINNING)
+    }
+
+    /// The same, at another time: real brokers stamp with the real one.
+    pub fn shop_at(beginning: Timestamp) -> World {
         let schema = r#"{"type":"object","required":["order_id"],
             "properties":{"order_id":{"type":"string"}}}"#;
         let account = r#"{"type":"object","required":["account"],
@@ -46,15 +53,20 @@ impl World {
             ]),
             keys: Vec::new(),
             version: 1,
+            beginning,
         };
         world.with_key("svc-orders", 1).with_key("svc-accounts", 1)
     }
 
     /// The same world with one more key for a service, valid from a month before the beginning.
     pub fn with_key(mut self, service: &str, number: u8) -> World {
-        let (from, until) = (BEGINNING + -30 * DAY_MS, BEGINNING + 365 * DAY_MS);
+        let (from, until) = self.lifetime();
         self.keys.push(KeyEntry::new(&secret(service, number), service, from, until));
         self
+    }
+
+    fn lifetime(&self) -> (Timestamp, Timestamp) {
+        (self.beginning + -30 * DAY_MS, self.beginning + 365 * DAY_MS)
     }
 
     /// What the world's snapshot is built from.
@@ -63,13 +75,14 @@ impl World {
     /// If the world breaks the bundle's own rules.
     pub fn sources(&self) -> Sources {
         let root = Secret::ed25519(&ROOT);
+        let (from, until) = self.lifetime();
         let bundle = Bundle {
             v: 1,
             domain: "shop.example".to_owned(),
             environment: "test".to_owned(),
             version: self.version,
-            issued: (BEGINNING + -30 * DAY_MS).0,
-            expires: (BEGINNING + 365 * DAY_MS).0,
+            issued: from.0,
+            expires: until.0,
             keys: self.keys.clone(),
         };
         let schemas = self.schemas.iter();
@@ -110,6 +123,11 @@ pub fn order(number: u64, tenant: &str) -> Event {
     event("orders.created", &format!("order-{number:06}"), Some(tenant), None, {
         format!(r#"{{"order_id":"o_{number}"}}"#)
     })
+}
+
+/// An order event with an id and a key of its own.
+pub fn order_of(key: &str, id: &str) -> Event {
+    event("orders.created", id, Some("acme"), None, format!(r#"{{"order_id":"{key}"}}"#))
 }
 
 /// A version of an account, on the ordered stream.

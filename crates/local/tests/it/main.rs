@@ -46,3 +46,4 @@ impl Fixture for Local {
 }
 
 chancery_testkit::conformance!(Local);
+chancery_testkit::path_suite!(Local);

@@ -24,8 +24,13 @@ impl Process {
     /// Starts the test binary again, with a task: `hold GROUP N`, `append PREFIX N` or
     /// `consume GROUP`.
     pub fn start(place: &str, task: &str) -> Process {
+        Process::start_test("conformance_child", place, task)
+    }
+
+    /// Starts the test of this name alone, with a task; [`task`] gives it to it.
+    pub fn start_test(test: &str, place: &str, task: &str) -> Process {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["conformance_child", "--nocapture", "--test-threads=1"])
+            .args([test, "--nocapture", "--test-threads=1"])
             .env(TASK, format!("{task}\n{place}"))
             .stdout(Stdio::piped())
             .spawn()
@@ -45,6 +50,24 @@ impl Process {
         }
         None
     }
+
+    /// Waits for its end: whether it ended well.
+    pub fn ended_well(mut self) -> bool {
+        while self.next_word().is_some() {}
+        self.child.wait().unwrap().success()
+    }
+}
+
+/// The task and the place of a child; nothing in the parent.
+pub fn task() -> Option<(String, String)> {
+    let task = std::env::var(TASK).ok()?;
+    let (task, place) = task.split_once('\n').unwrap();
+    Some((task.to_owned(), place.to_owned()))
+}
+
+/// Tells the parent.
+pub fn say(word: &str) {
+    println!("{SAYS}{word}");
 }
 
 impl Drop for Process {
@@ -56,8 +79,8 @@ impl Drop for Process {
 
 /// What the child does; nothing at all in the parent.
 pub fn run<F: Fixture>() {
-    let Ok(task) = std::env::var(TASK) else { return };
-    let (task, place) = task.split_once('\n').unwrap();
+    let Some((task, place)) = task() else { return };
+    let place = &*place;
     let words: Vec<&str> = task.split(' ').collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -74,7 +97,7 @@ async fn hold<F: Fixture>(place: &str, group: &str, n: usize) {
     let mut source = F::source(place, STREAM, group).await;
     let batch = take(&mut source, n).await;
     for (delivery, _) in &batch {
-        println!("{SAYS}{}", body(delivery));
+        say(&body(delivery));
     }
     tokio::time::sleep(Duration::from_secs(600)).await;
 }
@@ -85,7 +108,7 @@ async fn append<F: Fixture>(place: &str, prefix: &str, n: usize) {
         let text = format!("{prefix}-{n:04}");
         sink.append(&[message(Some(&format!("key-{}", n % 7)), &text)]).await.unwrap();
     }
-    println!("{SAYS}appended");
+    say("appended");
 }
 
 async fn consume<F: Fixture>(place: &str, group: &str) {
@@ -97,7 +120,7 @@ async fn consume<F: Fixture>(place: &str, group: &str) {
         }
         for (delivery, receipt) in batch {
             source.acknowledge(vec![receipt]).await.unwrap();
-            println!("{SAYS}{}", body(&delivery));
+            say(&body(&delivery));
         }
     }
 }
