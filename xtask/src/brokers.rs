@@ -10,6 +10,7 @@ use crate::run::say;
 
 mod elasticmq;
 mod install;
+mod kafka;
 mod nats;
 mod pki;
 mod place;
@@ -33,6 +34,7 @@ struct Server {
 }
 
 const SERVERS: &[Server] = &[
+    Server { name: "kafka", up: kafka::up },
     Server { name: "nats", up: nats::up },
     Server { name: "rabbitmq", up: rabbitmq::up },
     Server { name: "sqs", up: sqs::up },

@@ -61,11 +61,12 @@ pub(super) fn maven(
         let mut dependencies = String::new();
         for artifact in artifacts {
             let mut parts = artifact.split(':');
+            dependencies += "<dependency>";
             for tag in ["groupId", "artifactId", "version"] {
                 let part = parts.next().ok_or_else(|| format!("`{artifact}` is no artifact"))?;
                 dependencies += &format!("<{tag}>{part}</{tag}>");
             }
-            dependencies = format!("<dependency>{dependencies}</dependency>\n");
+            dependencies += "</dependency>\n";
         }
         let pom = folder.join("pom.xml");
         private_file(

@@ -72,6 +72,32 @@ pub(super) fn client(folder: &Path, service: &str) -> Result<(), String> {
     fs::rename(folder.join(&partial), &bundle).map_err(|e| format!("{}: {e}", bundle.display()))
 }
 
+/// A certificate of a server whose peers are of its own kind: it is called, and it calls.
+pub(super) fn peer(folder: &Path, name: &str) -> Result<(), String> {
+    let _held = lock(&folder.join("lock"), || Ok(()))?;
+    if folder.join(format!("{name}.pem")).exists() {
+        return Ok(());
+    }
+    let may = "extendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n";
+    leaf(folder, "ca", name, name, may)
+}
+
+/// A certificate and its key in `TO.p12`, under the password in `TO.p12.password`.
+pub(super) fn bundle(folder: &Path, name: &str, to: &Path) -> Result<(), String> {
+    let to = to.display();
+    let [pem, key, password, bundle] = [
+        format!("{name}.pem"),
+        format!("{name}.key"),
+        format!("file:{to}.p12.password"),
+        format!("{to}.p12"),
+    ];
+    let export = ["pkcs12", "-export", "-in", &pem, "-inkey", &key, "-certfile", "ca.pem"];
+    openssl(
+        folder,
+        &[&export[..], &["-name", name, "-passout", &password, "-out", &bundle]].concat(),
+    )
+}
+
 fn may_call(service: &str) -> String {
     format!(
         "extendedKeyUsage=clientAuth\n\
