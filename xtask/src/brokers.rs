@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::run::say;
+use crate::run::{say, warn};
 
 mod elasticmq;
 mod install;
@@ -57,6 +57,35 @@ pub(crate) fn brokers(args: &[&str]) -> Result<(), String> {
         ["kill", "--as-found", names @ ..] => each(AS_FOUND, names, kill),
         ["kill", names @ ..] => each(HARDENED, names, kill),
         _ => Err("brokers: write `up`, `down`, `kill` or `status`; see cargo xtask help".into()),
+    }
+}
+
+/// Hardened servers that run for as long as this lives, and those that ran before for longer.
+pub(crate) struct Lent {
+    started: Vec<&'static str>,
+}
+
+/// Makes every hardened server run.
+pub(crate) fn lend() -> Result<Lent, String> {
+    let idle =
+        SERVERS.iter().filter_map(|server| match Place::of(server.name, Fixture::Hardened) {
+            Ok(place) if place.running().is_some() => None,
+            Ok(_) => Some(Ok(server.name)),
+            Err(why) => Some(Err(why)),
+        });
+    let lent = Lent { started: idle.collect::<Result<_, _>>()? };
+    each(&[Fixture::Hardened], &[], up)?;
+    Ok(lent)
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.started.is_empty() {
+            return;
+        }
+        if let Err(why) = each(&[Fixture::Hardened], &self.started, down) {
+            warn(&format!("xtask: {why}"));
+        }
     }
 }
 

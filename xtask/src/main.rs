@@ -13,6 +13,7 @@ const HELP: &str = "\
 cargo xtask <verb>
 
   test             every test that needs only Rust and a C compiler: format, lints, tests, demo
+                   [--real]: all tests, on all servers of `brokers`, started for that time
                    [--soak]: 200 kills in place of 20, and long property tests
   fuzz             every parser under libFuzzer; needs nightly Rust
                    [--install] [--seconds N] [TARGET]

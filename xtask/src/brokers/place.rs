@@ -3,8 +3,10 @@
 //! have in hand.
 
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,7 +17,7 @@ use crate::run::say;
 /// The process that clients talk to, of those that a server has.
 const SERVER: &str = "server";
 /// Below those that the kernel gives to outgoing connections: a server that is down keeps its port.
-const PORTS: std::ops::Range<u16> = 21_000..29_000;
+const PORTS: Range<u16> = 21_000..29_000;
 
 /// How a server is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +136,12 @@ impl Place {
             !taken.contains(&port.to_string())
                 && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
         };
-        PORTS.clone().find(free).ok_or_else(|| format!("no port in {PORTS:?} is free"))
+        // Each folder begins elsewhere: two that start at once do not look at the same ports.
+        let mut hash = DefaultHasher::new();
+        root.hash(&mut hash);
+        let begin = (hash.finish() % PORTS.len() as u64) as usize;
+        let mut ports = PORTS.cycle().skip(begin).take(PORTS.len());
+        ports.find(free).ok_or_else(|| format!("no port in {PORTS:?} is free"))
     }
 
     /// Writes a configuration file of the server: `{home}`, `{pki}` and `{NAME}` of the values are
