@@ -59,3 +59,19 @@ pub const LOCAL: Features = Features {
     control_fields: &[],
     server: false,
 };
+
+/// NATS JetStream, server 2.11 and later. A header value has no line breaks and no zero byte.
+pub const NATS: Features = Features {
+    null_body: false,
+    repeated_fields: true,
+    binary_fields: false,
+    binary_keys: true,
+    append_time: true,
+    history: true,
+    share: Share::One,
+    death: Duration::from_secs(15),
+    body_bytes_max: 1_000_000,
+    fields_max: 128,
+    control_fields: &["Nats-Rollup", "Nats-TTL", "Nats-Schedule", "Nats-Msg-Id", "nats-expected"],
+    server: true,
+};

@@ -67,7 +67,13 @@ pub async fn a_delay_inside_a_key_is_kept<F: Fixture>() {
     let place = F::fresh();
     append::<F>(&place.name, &[(Some("k"), "1"), (Some("k"), "2"), (Some("k"), "3")]).await;
     let mut source = F::source(&place.name, STREAM, "g").await;
-    let mut batch = source.receive(3, SILENCE).await.unwrap();
+    let mut batch = source.receive(3, PATIENCE).await.unwrap();
+    while batch.len() < 3 {
+        match source.receive(3 - batch.len(), SILENCE).await.unwrap() {
+            more if more.is_empty() => break,
+            more => batch.extend(more),
+        }
+    }
     while let Some((delivery, receipt)) = batch.pop() {
         let delay = if body(&delivery) == "2" { SILENCE * 6 } else { Duration::ZERO };
         source.give_back(receipt, delay).await.unwrap();
@@ -147,7 +153,11 @@ pub async fn a_blocked_key_does_not_stop_others<F: Fixture>() {
     let place = F::fresh();
     append::<F>(&place.name, &[(Some("stuck"), "held")]).await;
     let mut first = F::source(&place.name, STREAM, "g").await;
-    let held = take(&mut first, 1).await;
+    let mut held = take(&mut first, 1).await;
+    if F::FEATURES.share != Share::Messages {
+        // Whoever has a whole key gets more of it: it is stuck when it waits for something.
+        first.give_back(held.remove(0).1, PATIENCE).await.unwrap();
+    }
     let flood: Vec<(Option<&str>, &str)> = vec![(Some("stuck"), "flood"); 3_000];
     append::<F>(&place.name, &flood).await;
     append::<F>(&place.name, &[(Some("k"), "honest")]).await;

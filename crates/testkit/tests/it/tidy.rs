@@ -24,7 +24,7 @@ const CLI: &[&str] = &[
 const ADAPTERS: [(&str, &[&str]); 4] = [
     ("kafka", &["rdkafka"]),
     ("rabbitmq", &["lapin"]),
-    ("nats", &["async_nats"]),
+    ("nats", &["tokio_rustls"]),
     ("sqs", &["aws_sdk_sqs", "aws_config", "aws_smithy"]),
 ];
 const ADAPTER_FILES: [&str; 7] =
