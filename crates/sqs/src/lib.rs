@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! SQS behind the ports of `chancery`.
+//! SQS behind the ports of `chancery`: a stream is a FIFO queue for each group that reads it, and
+//! whoever appends sends to all of them.
 
 mod admin;
 mod config;
@@ -7,3 +8,7 @@ mod connect;
 mod consume;
 mod convert;
 mod produce;
+
+pub use config::{Address, Config, Settings, Via};
+pub use consume::SqsWire;
+pub use produce::SqsBroker;

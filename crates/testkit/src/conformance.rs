@@ -175,6 +175,12 @@ pub async fn silent<S: Source>(source: &mut S) {
     assert!(bodies.is_empty(), "{bodies:?} came");
 }
 
+/// Whether what an append was told names the place where a reader found the message. A broker that
+/// keeps a copy for each group tells of every copy, a space between.
+pub fn names(told: &str, found: &str) -> bool {
+    told.split(' ').any(|one| one == found)
+}
+
 /// A delivery's body as text.
 pub fn body(delivery: &Delivery) -> String {
     String::from_utf8(delivery.body.as_deref().unwrap_or_default().to_vec()).unwrap()

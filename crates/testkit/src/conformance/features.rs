@@ -75,3 +75,21 @@ pub const NATS: Features = Features {
     control_fields: &["Nats-Rollup", "Nats-TTL", "Nats-Schedule", "Nats-Msg-Id", "nats-expected"],
     server: true,
 };
+
+/// SQS, with a FIFO queue for each group.
+pub const SQS: Features = Features {
+    null_body: false,
+    repeated_fields: false,
+    binary_fields: true,
+    binary_keys: true,
+    append_time: true,
+    history: false,
+    // It is by messages, but a receiver takes ten of them at once.
+    share: Share::One,
+    death: Duration::from_secs(8),
+    // Other than text travels in base64, and what SQS limits is the text.
+    body_bytes_max: 760 << 10,
+    fields_max: 10,
+    control_fields: &["te"],
+    server: true,
+};

@@ -7,7 +7,9 @@ use chancery_core::Field;
 use chancery_core::header::{HEADER, HEADER_BYTES_MAX, SIGNATURE, SIGNATURE_BYTES_MAX};
 use chancery_core::seal::{SIGNED_TOGETHER_MAX, Sealed};
 
-use super::{Fixture, Raw, STREAM, append, bodies, body, finish, message, set, silent, take};
+use super::{
+    Fixture, Raw, STREAM, append, bodies, body, finish, message, names, set, silent, take,
+};
 
 /// Bytes that do not compress, the same each time.
 fn noise(bytes: usize) -> Bytes {
@@ -135,6 +137,7 @@ pub async fn a_batch_keeps_its_order_and_its_positions<F: Fixture>() {
         assert!(got.is_sorted(), "{got:?}");
     }
     seen.sort();
-    let told: Vec<(String, String)> = texts.into_iter().zip(positions).collect();
-    assert_eq!(seen, told);
+    for ((body, found), (text, told)) in seen.iter().zip(texts.iter().zip(&positions)) {
+        assert!(body == text && names(told, found), "{text} is {found}, and {told} was told");
+    }
 }
