@@ -90,16 +90,22 @@ fn hardened(place: &Place, jars: &Path) -> Result<Up, String> {
 }
 
 fn as_found(place: &Place, jars: &Path) -> Result<Up, String> {
-    let (plain, controller) = (place.port("plain")?, place.port("controller")?);
-    let (plain_text, controller) = (plain.to_string(), controller.to_string());
-    let values = [("plain", plain_text.as_str()), ("controller", &controller)];
+    let [plain, sasl] = [place.port("plain")?, place.port("sasl")?];
+    let [plain_text, sasl_text, controller] =
+        [plain, sasl, place.port("controller")?].map(|port| port.to_string());
+    let values =
+        [("plain", plain_text.as_str()), ("sasl", &sasl_text), ("controller", &controller)];
     let config = place.configure("server.properties", SERVER_AS_FOUND, &values)?;
     format(place, jars, &config)?;
     let mut server = java(place, jars, &["-Xmx512m"]);
     server.arg("kafka.Kafka").arg(&config);
-    place.start(&server, || listens(plain))?;
+    place.start(&server, || listens(plain) && listens(sasl))?;
+    for service in SERVICES {
+        clients::make_as_found(place, service, sasl)?;
+    }
     setup(place, jars, &format!("connect-plain localhost:{plain}\n{SETUP_AS_FOUND}"))?;
-    Ok(Up::new(VERSION, &[("plain", format!("kafka://localhost:{plain}"))]))
+    let at = |port: u16| format!("kafka://localhost:{port}");
+    Ok(Up::new(VERSION, &[("plain", at(plain)), ("sasl", at(sasl))]))
 }
 
 /// The issuer asks nobody for a client's secret. What it can look at is the scope: that of a

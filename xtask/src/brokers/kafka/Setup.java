@@ -65,7 +65,10 @@ public class Setup {
             }
             case "grant" -> {
                 ResourceType type = ResourceType.valueOf(words[2]);
-                ResourcePattern what = new ResourcePattern(type, words[3], PatternType.LITERAL);
+                boolean begins = words[3].length() > 1 && words[3].endsWith("*");
+                ResourcePattern what = begins
+                    ? new ResourcePattern(type, words[3].replace("*", ""), PatternType.PREFIXED)
+                    : new ResourcePattern(type, words[3], PatternType.LITERAL);
                 for (String may : words[4].split(",")) {
                     grants.add(new AclBinding(what, new AccessControlEntry(
                         "User:" + words[1], "*", AclOperation.valueOf(may),

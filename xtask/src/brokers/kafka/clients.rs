@@ -66,3 +66,15 @@ pub(super) fn make(place: &Place, service: &str, at: &Listeners) -> Result<Strin
     }
     Ok(steps)
 }
+
+/// One login, which everybody has; only the auditor has another.
+pub(super) fn make_as_found(place: &Place, service: &str, port: u16) -> Result<(), String> {
+    let login = if service == "auditor" { "auditor" } else { "shop" };
+    let text = format!(
+        "bootstrap.servers=localhost:{port}\nsecurity.protocol=SASL_PLAINTEXT\n\
+         sasl.mechanism=PLAIN\n\
+         sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\\n  \
+         username=\"{login}\" password=\"{login}\";\n"
+    );
+    private_file(&place.client(service)?.join("client.properties"), &text)
+}
