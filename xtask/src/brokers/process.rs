@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest time for a server to be ready, or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process of a server, by its folder.
 pub(super) struct Process {
@@ -70,7 +70,7 @@ impl Process {
             }
             if start.elapsed() > PATIENCE {
                 self.stop()?;
-                return Err(self.failed("was not ready in a minute"));
+                return Err(self.failed("was not ready in two minutes"));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -88,7 +88,7 @@ impl Process {
             if start.elapsed() > PATIENCE {
                 return Err(format!("process {} does not end", note.pid));
             }
-            if start.elapsed() > PATIENCE / 4 {
+            if start.elapsed() > PATIENCE / 8 {
                 signal("-KILL", note.pid);
             } else if !asked {
                 signal(&polite, note.pid);
@@ -104,7 +104,7 @@ impl Process {
         let Some(note) = self.alive() else { return };
         signal("-KILL", note.pid);
         let start = Instant::now();
-        while Path::new(&format!("/proc/{}", note.pid)).exists() && start.elapsed() < PATIENCE / 12
+        while Path::new(&format!("/proc/{}", note.pid)).exists() && start.elapsed() < PATIENCE / 24
         {
             std::thread::sleep(Duration::from_millis(10));
         }
