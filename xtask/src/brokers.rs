@@ -99,6 +99,10 @@ fn each(
         let known: Vec<&str> = SERVERS.iter().map(|server| server.name).collect();
         return Err(format!("`{unknown}` is not a server; there are: {}", known.join(", ")));
     }
+    let wishes = place::wishes()?;
+    if let Some(unknown) = wishes.iter().find(|it| SERVERS.iter().all(|s| s.name != it.server)) {
+        return Err(format!("CHANCERY_PORTS: `{}` is not a server", unknown.server));
+    }
     let chosen = SERVERS.iter().filter(|s| names.is_empty() || names.contains(&s.name));
     let one = |server: &Server, fixture| {
         let place = Place::of(server.name, fixture)?;

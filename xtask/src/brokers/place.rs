@@ -52,6 +52,7 @@ pub(super) struct Place {
 }
 
 /// What `up` has made.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Up {
     /// The version of the server that runs.
     pub(super) version: String,
@@ -102,13 +103,14 @@ impl Place {
     /// The port of a listener: what `CHANCERY_PORTS` says, or what it had before, or one that is
     /// free.
     pub(super) fn port(&self, listener: &str) -> Result<u16, String> {
-        let wishes = std::env::var("CHANCERY_PORTS").unwrap_or_default();
+        let wishes = self.wishes()?;
+        let wish = wishes.iter().find(|wish| wish.listener == listener);
         let root = self.cache.with_file_name("lock");
         let _held = lock(&root, || Ok(()))?;
         let path = self.home.join("ports");
         let mut ports = Named::read(&path);
-        let number = match wish(&wishes, self.fixture, self.name, listener)? {
-            Some(port) => port,
+        let number = match wish {
+            Some(wish) => wish.port,
             None => match ports.find(listener) {
                 Some(port) => {
                     return port.parse().map_err(|_| format!("{}: {port}", path.display()));
@@ -119,6 +121,25 @@ impl Place {
         ports.set(listener, &number.to_string());
         private_file(&path, &ports.text())?;
         Ok(number)
+    }
+
+    fn wishes(&self) -> Result<Vec<Wish>, String> {
+        let mut all = wishes()?;
+        all.retain(|wish| wish.fixture == self.fixture && wish.server == self.name);
+        Ok(all)
+    }
+
+    /// Every wish for a port must be for a listener that there is.
+    fn all_wishes_are_heard(&self) -> Result<(), String> {
+        let ports = Named::read(&self.home.join("ports"));
+        match self.wishes()?.iter().find(|wish| ports.find(&wish.listener).is_none()) {
+            None => Ok(()),
+            Some(wish) => {
+                let known: Vec<&str> = ports.0.iter().map(|(name, _)| name.as_str()).collect();
+                let (wanted, known) = (&wish.listener, known.join(", "));
+                Err(format!("CHANCERY_PORTS: no listener is `{wanted}`; there are: {known}"))
+            }
+        }
     }
 
     /// A port that nobody has, and that no server of ours has had.
@@ -202,6 +223,7 @@ impl Place {
 
     /// Makes the server run, and waits until it is ready; last in `up`.
     pub(super) fn start(&self, command: &Command, ready: impl Fn() -> bool) -> Result<(), String> {
+        self.all_wishes_are_heard()?;
         let folder = self.folder(&format!("processes/{SERVER}"))?;
         Process::at(folder).start(command, ready)
     }
@@ -296,25 +318,39 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     fs::copy(from, to).map(drop).map_err(|error| format!("{}: {error}", from.display()))
 }
 
-/// What `CHANCERY_PORTS` says of a listener: `kafka.scram=9093,as-found/nats.client=4222`.
-fn wish(wishes: &str, fixture: Fixture, name: &str, listener: &str) -> Result<Option<u16>, String> {
-    let mut found = None;
-    for wish in wishes.split(',').map(str::trim).filter(|wish| !wish.is_empty()) {
-        let wrong = || format!("CHANCERY_PORTS: `{wish}`; write SERVER.LISTENER=PORT");
-        let (whose, port) = wish.split_once('=').ok_or_else(wrong)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        let (wanted, whose) = match whose.split_once('/') {
+/// A port that somebody wants a listener to have.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) fixture: Fixture,
+    pub(super) server: String,
+    listener: String,
+    port: u16,
+}
+
+/// What `CHANCERY_PORTS` says: `kafka.scram=9093,as-found/nats.client=4222`.
+pub(super) fn wishes() -> Result<Vec<Wish>, String> {
+    let text = std::env::var("CHANCERY_PORTS").unwrap_or_default();
+    let each = text.split(',').map(str::trim).filter(|wish| !wish.is_empty());
+    each.map(|wish| {
+        Wish::read(wish)
+            .ok_or_else(|| format!("CHANCERY_PORTS: `{wish}`; write SERVER.LISTENER=PORT"))
+    })
+    .collect()
+}
+
+impl Wish {
+    fn read(wish: &str) -> Option<Wish> {
+        let (whose, port) = wish.split_once('=')?;
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        let (fixture, whose) = match whose.split_once('/') {
             Some(("hardened", whose)) => (Fixture::Hardened, whose),
             Some(("as-found", whose)) => (Fixture::AsFound, whose),
-            Some(_) => return Err(wrong()),
+            Some(_) => return None,
             None => (Fixture::Hardened, whose),
         };
-        let whose = whose.split_once('.').ok_or_else(wrong)?;
-        if wanted == fixture && whose == (name, listener) {
-            found = Some(port);
-        }
+        let (server, listener) = whose.split_once('.')?;
+        Some(Wish { fixture, server: server.to_owned(), listener: listener.to_owned(), port })
     }
-    Ok(found)
 }
 
 /// Lines `name=value`.
@@ -347,14 +383,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_wished_for_by_server_and_listener() {
-        let wishes = "kafka.scram=9093, as-found/kafka.plain=9092,hardened/nats.client=4222,";
-        let wish = |fixture, name, listener| wish(wishes, fixture, name, listener);
-        assert_eq!(wish(Fixture::Hardened, "kafka", "scram"), Ok(Some(9093)));
-        assert_eq!(wish(Fixture::AsFound, "kafka", "scram"), Ok(None));
-        assert_eq!(wish(Fixture::AsFound, "kafka", "plain"), Ok(Some(9092)));
-        assert_eq!(wish(Fixture::Hardened, "nats", "client"), Ok(Some(4222)));
-        assert_eq!(wish(Fixture::Hardened, "redis", "tls"), Ok(None));
+    fn a_port_is_wished_for_by_fixture_server_and_listener() {
+        let wish = |text, fixture, server: &str, listener: &str, port| {
+            let (server, listener) = (server.to_owned(), listener.to_owned());
+            assert_eq!(Wish::read(text), Some(Wish { fixture, server, listener, port }), "{text}");
+        };
+        wish("kafka.scram=9093", Fixture::Hardened, "kafka", "scram", 9093);
+        wish("hardened/nats.client=4222", Fixture::Hardened, "nats", "client", 4222);
+        wish("as-found/kafka.plain=9092", Fixture::AsFound, "kafka", "plain", 9092);
     }
 
     // A wish that is not understood must not become another port than the user's.
@@ -371,9 +407,42 @@ mod tests {
             "soft/kafka.scram=9093",
             "kafka.scram:9093",
         ] {
-            let said = wish(wrong, Fixture::Hardened, "nats", "client");
-            assert!(said.is_err_and(|why| why.contains(wrong)), "{wrong}");
+            assert_eq!(Wish::read(wrong), None, "{wrong}");
         }
+    }
+
+    fn place(root: &Path, name: &'static str) -> Place {
+        let home = root.join("hardened").join(name);
+        private_folder(&home).unwrap();
+        let (cache, pki) = (root.join("cache"), root.join("pki"));
+        Place { fixture: Fixture::Hardened, name, cache, pki, home }
+    }
+
+    // A server that is down must find its port again: clients and tests have it written down.
+    #[test]
+    fn a_port_stays_and_is_nobody_elses_while_its_server_is_down() {
+        let root =
+            std::env::temp_dir().join(format!("chancery-xtask-ports-{}", std::process::id()));
+        let (kafka, nats) = (place(&root, "kafka"), place(&root, "nats"));
+        let scram = kafka.port("scram").unwrap();
+        let others = [kafka.port("mtls").unwrap(), nats.port("scram").unwrap()];
+        assert!(!others.contains(&scram) && others[0] != others[1]);
+        assert_eq!(kafka.port("scram"), Ok(scram));
+        assert_eq!(place(&root, "kafka").port("mtls"), Ok(others[0]));
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn what_was_made_is_read_as_it_was_written() {
+        let root = std::env::temp_dir().join(format!("chancery-xtask-made-{}", std::process::id()));
+        let kafka = place(&root, "kafka");
+        assert!(kafka.made().is_none());
+        let listeners = [("scram", "kafka://localhost:1?a=b".to_owned()), ("mtls", String::new())];
+        let up = Up::new("4.3.1", &listeners);
+        kafka.note(&up).unwrap();
+        assert_eq!(kafka.made(), Some(up));
+        assert!(kafka.running().is_none(), "noted is not running");
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -179,8 +180,22 @@ fn a_name_or_an_option_that_is_none_changes_nothing() {
         let output = folder.command(wrong).output().unwrap();
         assert!(!output.status.success(), "{wrong:?}");
     }
-    let mut taken = folder.command(&["up", "redis"]);
-    let output = taken.env("CHANCERY_PORTS", "redis.resp=none").output().unwrap();
-    assert!(!output.status.success());
+    for wrong in ["redis.resp=none", "resid.resp=26379", "redis.rsep=26379", "redis=26379"] {
+        let mut up = folder.command(&["up", "redis"]);
+        let output = up.env("CHANCERY_PORTS", wrong).output().unwrap();
+        assert!(!output.status.success(), "{wrong}");
+    }
     assert!(folder.status().values().all(|server| server["running"] == false));
+}
+
+#[test]
+fn a_server_listens_where_its_user_wants_it() {
+    let folder = Folder::new("ports");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut up = folder.command(&["up", "redis"]);
+    up.env("CHANCERY_PORTS", format!("redis.resp={free}"));
+    succeeded(&["up"], up.output().unwrap());
+    let redis = &folder.status()[&("redis".to_owned(), "hardened".to_owned())];
+    assert_eq!(redis["endpoints"]["resp"], format!("rediss://localhost:{free}"));
+    assert!(TcpStream::connect(("127.0.0.1", free)).is_ok());
 }
