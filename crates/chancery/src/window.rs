@@ -66,7 +66,15 @@ pub trait Wire: Send + Sync + 'static {
         false
     }
 
-    /// The receiver goes away: gives everything back at once, as well as it can without waiting.
+    /// Whether the broker is about to give this message to somebody else, and waits for us. What
+    /// is not in hand then goes back ([`Wire::release`]); what is in hand is finished first.
+    fn wanted(&self, receipt: &Self::Receipt) -> bool {
+        let _ = receipt;
+        false
+    }
+
+    /// Gives messages back at once, as well as it can without waiting: the receiver goes away, or
+    /// they are [`Wire::wanted`].
     fn release(&self, receipts: Vec<Self::Receipt>) {
         drop(receipts);
     }
@@ -126,6 +134,10 @@ impl<W: Wire> Windowed<W> {
     fn take(&self, max: usize) -> Vec<(Delivery, Ticket)> {
         let mut window = lock(&self.window);
         window.forget(|receipt| self.wire.lost(receipt));
+        let wanted = window.let_go(|receipt| self.wire.wanted(receipt));
+        if !wanted.is_empty() {
+            self.wire.release(wanted);
+        }
         window.take(max, Instant::now())
     }
 }
@@ -315,6 +327,18 @@ impl<R: Clone> Window<R> {
         for id in gone {
             self.settle(id);
         }
+    }
+
+    /// Drops those that wait and are wanted; gives their receipts.
+    fn let_go(&mut self, wanted: impl Fn(&R) -> bool) -> Vec<R> {
+        let waiting = self.messages.iter().filter(|(_, slot)| slot.waits.is_some());
+        let wanted = waiting.filter(|(_, slot)| wanted(&slot.receipt));
+        let gone: Vec<(u64, R)> = wanted.map(|(id, slot)| (*id, slot.receipt.clone())).collect();
+        let settled = gone.into_iter().map(|(id, receipt)| {
+            self.settle(id);
+            receipt
+        });
+        settled.collect()
     }
 
     fn named(&self, ids: &[u64]) -> Vec<R> {

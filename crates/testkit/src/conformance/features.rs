@@ -91,5 +91,19 @@ pub const SQS: Features = Features {
     body_bytes_max: 760 << 10,
     fields_max: 10,
     control_fields: &["te"],
+/// Kafka 4.3, one topic of three partitions stamped by the broker. A member that dies keeps its
+/// partitions until its session of 10 seconds is over.
+pub const KAFKA: Features = Features {
+    null_body: true,
+    repeated_fields: true,
+    binary_fields: true,
+    binary_keys: true,
+    append_time: true,
+    history: true,
+    share: Share::Partitions,
+    death: Duration::from_secs(15),
+    body_bytes_max: 1_040_000,
+    fields_max: 1_000,
+    control_fields: &[],
     server: true,
 };
