@@ -15,7 +15,7 @@ mod pem;
 mod properties;
 mod stores;
 
-pub(crate) use identity::{Issuer, Sasl, Security, TokenFrom};
+pub(crate) use identity::{Issuer, Sasl, Security, Tls, TokenFrom};
 
 /// Longest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;

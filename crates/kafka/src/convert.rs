@@ -5,6 +5,7 @@ use chancery::TimeSource;
 use chancery_core::{AppendTime, Delivery, Fault, Field, Timestamp};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+use crate::config::{Settings, Tls};
 use crate::connect::Trouble;
 use crate::connect::consumer::{Incoming, Place, Stamp};
 
@@ -67,13 +68,14 @@ pub(crate) fn time_source(stamped_by_broker: bool, times: TimeRule) -> TimeSourc
     }
 }
 
-/// Whether it says that a right is missing, or a topic.
+/// Whether it says that we may not know, or cannot.
 pub(crate) fn is_denial(trouble: &Trouble) -> bool {
     matches!(
         trouble.code,
         Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
+            | Code::UnsupportedFeature
     )
 }
 
@@ -123,6 +125,31 @@ pub(crate) fn fault(doing: &Doing, trouble: &Trouble) -> Fault {
     })
 }
 
+/// The same at the start. A broker only says that it does not take a certificate; what is wrong with
+/// it can be seen here.
+pub(crate) fn not_connected(
+    doing: &Doing,
+    trouble: &Trouble,
+    settings: &Settings,
+    now: Timestamp,
+) -> Fault {
+    let reason = &trouble.reason;
+    if !reason.contains("alert") || !reason.contains("certificate") {
+        return fault(doing, trouble);
+    }
+    let why = match settings.security.tls.as_ref().and_then(Tls::subject) {
+        None => "the broker wants a certificate of ours: name a key store".to_owned(),
+        Some((name, ends)) if ends <= now.0 / 1_000 => {
+            format!("our certificate has expired, that of {name}: get a new one")
+        }
+        Some((name, _)) => format!(
+            "the broker does not take our certificate, that of {name}: get one of a CA that the \
+             broker knows"
+        ),
+    };
+    Fault::broker(format!("Kafka: TLS failed ({reason}); {why}"))
+}
+
 fn authentication(reason: &str) -> String {
     if reason.contains("OAUTHBEARER") && reason.contains("the issuer at") {
         return format!("Kafka: no token ({reason}); check the issuer and the client's secret");
@@ -135,14 +162,12 @@ fn authentication(reason: &str) -> String {
 
 fn tls(reason: &str) -> String {
     let has = |words: &str| reason.to_lowercase().contains(words);
-    let advice = if has("certificate verify failed") || has("could not be verified") {
+    let advice = if has("certificate has expired") {
+        "the broker's certificate has expired: get a new one"
+    } else if has("certificate verify failed") || has("could not be verified") {
         "the broker's certificate is not of a CA that we trust: put its CA's into the trust store"
-    } else if has("expired") {
-        "the broker says that our certificate has expired: get a new one"
-    } else if has("unknown ca") || has("unknown_ca") {
-        "the broker does not know the CA of our certificate: get one of its own CA"
-    } else if has("certificate required") || has("bad certificate") || has("certificate unknown") {
-        "the broker does not take our certificate, or wants one: name a key store with one of its CA"
+    } else if has("alert") && has("certificate") || has("unknown ca") {
+        "the broker does not take our certificate, or wants one: get one of a CA that it knows"
     } else {
         "check that the listener speaks TLS, and its certificate and ours"
     };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chancery::Sink;
+use chancery::{Clock, Sink, SystemClock};
 use chancery_core::Fault;
 use chancery_core::seal::Sealed;
 
@@ -56,8 +56,9 @@ impl KafkaBroker {
     pub async fn connect(settings: Settings) -> Result<KafkaBroker, Fault> {
         let doing = Doing::Connect { servers: settings.servers.clone() };
         blocking(move || {
-            let producer =
-                Producer::connect(&settings).map_err(|it| convert::fault(&doing, &it))?;
+            let now = SystemClock.now();
+            let producer = Producer::connect(&settings)
+                .map_err(|it| convert::not_connected(&doing, &it, &settings, now))?;
             let shared = Shared {
                 settings,
                 producer,

@@ -144,6 +144,7 @@ struct Log {
     alive: Vec<String>,
     released: Vec<String>,
     lost: Vec<String>,
+    wanted: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -201,6 +202,10 @@ impl Wire for Memory {
         self.log().lost.contains(receipt)
     }
 
+    fn wanted(&self, receipt: &String) -> bool {
+        self.log().wanted.contains(receipt)
+    }
+
     fn release(&self, receipts: Vec<String>) {
         self.log().released = receipts;
     }
@@ -249,6 +254,19 @@ async fn what_was_lost_is_neither_given_out_nor_acknowledged() {
     assert!(source.receive(9, Duration::ZERO).await.unwrap().is_empty());
     source.acknowledge(vec![ticket]).await.unwrap();
     assert!(memory.log().acknowledged.is_empty());
+}
+
+/// A partition is to move: what waits goes back at once, what is in hand is finished first.
+#[tokio::test(start_paused = true)]
+async fn what_is_wanted_is_let_go_of_and_what_is_in_hand_is_finished() {
+    let memory = Memory::of(&[(Some("k"), "1"), (Some("k"), "2"), (None, "3")]);
+    let mut source = Windowed::new(memory.clone(), 10);
+    let (_, ticket) = source.receive(1, Duration::ZERO).await.unwrap().remove(0);
+    memory.log().wanted = vec!["1".into(), "2".into()];
+    assert_eq!(names(&source.receive(9, Duration::ZERO).await.unwrap()), ["3"]);
+    assert_eq!(memory.log().released, ["2"]);
+    source.acknowledge(vec![ticket]).await.unwrap();
+    assert_eq!(memory.log().acknowledged, ["1"]);
 }
 
 /// Whoever goes away lets go of what it has, at once.

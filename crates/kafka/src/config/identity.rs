@@ -52,8 +52,8 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// The name in our own certificate.
-    pub(crate) fn subject(&self) -> Option<String> {
+    /// The name in our own certificate, and when it ends, in seconds since 1970.
+    pub(crate) fn subject(&self) -> Option<(String, i64)> {
         let (_, chain, _) = self.own.as_ref()?;
         stores::subject(chain)
     }

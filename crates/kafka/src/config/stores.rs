@@ -65,11 +65,12 @@ impl Store {
     }
 }
 
-/// The name in the first certificate of a chain.
-pub(crate) fn subject(chain: &str) -> Option<String> {
+/// The name in the first certificate of a chain, and the time from which it is worth nothing, in
+/// seconds since 1970.
+pub(crate) fn subject(chain: &str) -> Option<(String, i64)> {
     let first = pem::blocks(chain)?.into_iter().find(pem::Block::is_certificate)?;
-    let certificate = p12_keystore::Certificate::from_der(&first.bytes).ok()?;
-    Some(certificate.subject().to_owned())
+    let (_, certificate) = x509_parser::parse_x509_certificate(&first.bytes).ok()?;
+    Some((certificate.subject.to_string(), certificate.validity.not_after.timestamp()))
 }
 
 fn pkcs12(bytes: &[u8], password: &str) -> Result<Store, String> {

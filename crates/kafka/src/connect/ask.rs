@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::consumer::unless_unreadable;
 use super::{ANSWER, Context, Producer, Trouble, native};
-use crate::config::Settings;
+use crate::config::{Sasl, Settings};
 
 /// Longest wait for the oldest messages that a group has not settled.
 const OLDEST: Duration = Duration::from_secs(3);
@@ -25,6 +25,10 @@ pub(crate) async fn topic_settings(
     settings: &Settings,
     topic: &str,
 ) -> Result<BTreeMap<String, String>, Trouble> {
+    if matches!(settings.security.sasl, Some(Sasl::Token(_))) {
+        let reason = "librdkafka's administrator gets no tokens";
+        return Err(Trouble::new(RDKafkaErrorCode::UnsupportedFeature, reason));
+    }
     let context = Context::new(&settings.security);
     let admin = AdminClient::from_config_and_context(&native(settings), context)
         .map_err(|error| Trouble::of(&error))?;
@@ -36,7 +40,14 @@ pub(crate) async fn topic_settings(
         .ok_or_else(|| Trouble::silent(ANSWER))?
         .map_err(|code| Trouble::new(code, code.to_string()))?;
     let known = resource.entries.into_iter();
-    Ok(known.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+    let known: BTreeMap<String, String> =
+        known.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+    // A denial arrives as a topic without settings.
+    if known.is_empty() {
+        let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+        return Err(Trouble::new(code, code.to_string()));
+    }
+    Ok(known)
 }
 
 /// Where a group is in one partition.

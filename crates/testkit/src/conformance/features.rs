@@ -91,6 +91,9 @@ pub const SQS: Features = Features {
     body_bytes_max: 760 << 10,
     fields_max: 10,
     control_fields: &["te"],
+    server: true,
+};
+
 /// Kafka 4.3, one topic of three partitions stamped by the broker. A member that dies keeps its
 /// partitions until its session of 10 seconds is over.
 pub const KAFKA: Features = Features {
