@@ -28,6 +28,7 @@ pub mod child;
 pub mod features;
 pub mod keys;
 pub mod limits;
+pub mod matrix;
 pub mod network;
 pub mod processes;
 pub mod refused;
@@ -206,7 +207,8 @@ macro_rules! conformance {
             a_new_group_starts_at_the_beginning, acknowledged_messages_do_not_come_again,
             given_back_messages_come_after_their_delay, giving_back_is_no_failure,
             a_dropped_receiver_gives_back, a_cancelled_receive_loses_nothing,
-            the_broker_stamps_the_time, an_empty_stream_waits_and_then_wakes);
+            the_broker_stamps_the_time, an_empty_stream_waits_and_then_wakes,
+            the_server_is_one_that_is_named);
         $crate::conformance!($fixture, keys:
             a_key_keeps_its_order, a_key_is_with_one_receiver, a_delayed_key_holds_back_its_own,
             a_delay_inside_a_key_is_kept,
@@ -218,7 +220,8 @@ macro_rules! conformance {
         $crate::conformance!($fixture, limits:
             the_largest_message_arrives_whole, a_larger_one_is_a_fault_that_loses_nothing,
             the_longest_header_and_signature_arrive, many_fields_arrive,
-            control_fields_are_not_appended, a_batch_keeps_its_order_and_its_positions);
+            appending_again_is_safe, control_fields_are_not_appended,
+            a_batch_keeps_its_order_and_its_positions);
         $crate::conformance!($fixture, network:
             a_receiver_that_is_cut_loses_nothing, an_append_that_is_cut_is_a_fault_or_done,
             a_stalled_append_is_a_fault_in_time, a_stalled_receiver_goes_on,

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use chancery::{Clock, Source, SystemClock};
+use chancery::{Broker, Clock, Source, SystemClock};
 use chancery_core::{AppendTime, Field};
 
 use super::{
-    Fixture, Raw, SILENCE, STREAM, append, bodies, body, finish, names, set, silent, take,
+    Fixture, Raw, SILENCE, STREAM, append, bodies, body, finish, matrix, names, set, silent, take,
 };
 
 /// Positions name the stream, differ, and are what the consumer is told (evidence names them).
@@ -202,4 +202,12 @@ pub async fn an_empty_stream_waits_and_then_wakes<F: Fixture>() {
     });
     assert_eq!(finish(&mut source, 1).await, ["a"]);
     late.await.unwrap();
+}
+
+/// The table of `docs/brokers.md` is about this server, and no other.
+pub async fn the_server_is_one_that_is_named<F: Fixture<Sink: Broker>>() {
+    let place = F::fresh();
+    let live = F::sink(&place.name).await.inspect(STREAM, Some("g")).await.unwrap();
+    let mut named = matrix::ALL.iter().flat_map(|tried| tried.servers);
+    assert!(named.any(|name| live.server.contains(name)), "{} is in no column", live.server);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What brokers honestly differ in, one constant each. `docs/brokers.md` prints this file.
+//! What brokers honestly differ in, one constant each. `docs/brokers.md` has them as a table.
 
 use std::time::Duration;
 
@@ -42,6 +42,17 @@ pub enum Share {
     Partitions,
     /// One receiver has everything, until it is gone.
     One,
+}
+
+impl Share {
+    /// Its name in output.
+    pub fn word(self) -> &'static str {
+        match self {
+            Share::Messages => "messages",
+            Share::Partitions => "partitions",
+            Share::One => "nothing: one has all",
+        }
+    }
 }
 
 /// The embedded broker.

@@ -90,6 +90,25 @@ pub async fn many_fields_arrive<F: Fixture>() {
     assert_eq!(delivery.fields, fields);
 }
 
+/// Whoever does not know whether he has appended appends again: that is no fault, and the message
+/// is there.
+pub async fn appending_again_is_safe<F: Fixture>() {
+    let place = F::fresh();
+    let sink = F::sink(&place.name).await;
+    let header = Field::new(HEADER, "this very message");
+    let again = Sealed { fields: vec![header], ..message(Some("k"), "again") };
+    for _ in 0..3 {
+        sink.append(std::slice::from_ref(&again)).await.unwrap();
+    }
+    sink.append(&[message(Some("k"), "last")]).await.unwrap();
+    let mut source = F::source(&place.name, STREAM, "g").await;
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|body| body != "last") {
+        seen.extend(finish(&mut source, 1).await);
+    }
+    assert!((2..=4).contains(&seen.len()) && seen[0] == "again", "{seen:?}");
+}
+
 /// A field that the broker obeys (a copy to a queue, a life time, a de-duplication id) is a
 /// stranger's order under our name: it is refused, or left out.
 pub async fn control_fields_are_not_appended<F: Fixture>() {

@@ -12,6 +12,7 @@
 
 mod fuzz;
 mod ladder;
+mod matrix;
 mod proxy;
 mod signed;
 mod tidy;

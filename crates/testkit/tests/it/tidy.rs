@@ -30,7 +30,7 @@ const ADAPTERS: [(&str, &[&str]); 4] = [
 const ADAPTER_FILES: [&str; 7] =
     ["admin.rs", "config.rs", "connect.rs", "consume.rs", "convert.rs", "lib.rs", "produce.rs"];
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
 }
 
@@ -54,7 +54,7 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
