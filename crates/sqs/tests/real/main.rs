@@ -95,3 +95,4 @@ impl Fixture for Sqs {
 }
 
 chancery_testkit::conformance!(Sqs);
+chancery_testkit::path_suite!(Sqs);
