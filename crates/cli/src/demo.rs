@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chancery::core::snapshot::Sources;
-use chancery::{
-    Clock, Delivery, Fault, Misuse, Publisher, Settings, Signals, Snapshot, Snapshots, SystemClock,
-};
-use chancery_local::Broker;
+use chancery::{Clock, Fault, Publisher, Settings, Signals, Snapshot, Snapshots, SystemClock};
 use chancery_stores::sqlite::{Database, relay};
 use ed25519_dalek::SigningKey;
 use tokio::sync::watch;
+
+use crate::exit::{Failure, Result};
 
 mod attacks;
 mod audit;
@@ -25,54 +24,64 @@ mod forge;
 mod honest;
 mod services;
 mod shop;
+mod stage;
+mod stock;
+mod tap;
 mod verdict;
 
-use attacks::{Attack, Spoils};
+use attacks::Spoils;
+use audit::Watch;
 use honest::Plan;
 use services::{ACCESS, BILLING, GROUPS, PAYOUT, REPORT, Shop};
-
 use shop::Keys;
+use stage::Stage;
+use tap::Tap;
 
 pub(crate) use services::Trap;
+pub(crate) use stage::On;
+pub(crate) use stock::Kind;
 pub(crate) use verdict::Verdict;
 
 /// How long the shop may take for any one thing before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Runs the demo in an empty folder and tells what happened. `tell` gets a line for each act.
-pub(crate) async fn run(dir: &Path, tell: &dyn Fn(&str)) -> Result<Verdict, Trouble> {
+pub(crate) async fn run(dir: &Path, on: &On, tell: &dyn Fn(&str)) -> Result<Verdict> {
     let plan = Plan { orders: 2_000, users: 100 };
     let now = SystemClock.now();
-    let keys = Keys::random().map_err(|error| Fault::broker(error.to_string()))?;
+    let keys = Keys::random().map_err(Failure::bug)?;
     let sources = keys.sources(now)?;
-    let shop = open(dir, &sources)?;
+    let stage = Stage::build(dir, on, tell).await?;
+    let shop = open(dir, &sources).await?;
     let publishers = Publishers::new(&shop, &keys)?;
 
     tell(&format!("{} honest events, four services, and attackers among them", plan.events()));
     let (stop, stopped) = watch::channel(false);
     let services = start(&shop, &publishers, &stopped);
-    let half = plan.orders / 2;
-    honest::orders(&publishers.orders, 0, half).await?;
+    let half = Plan { orders: plan.orders / 2, ..plan };
+    honest::orders(&publishers.orders, 0, half.orders).await?;
     honest::roles(&publishers.iam, plan.users).await?;
-    drained(&shop).await?;
+    drained(&shop, half).await?;
 
-    let spoils = spoils(&shop, &keys)?;
+    let spoils = spoils(&publishers.tap, &keys)?;
     let attacks = attacks::all(&spoils);
     tell(&format!("{} attacks, appended as raw bytes between honest events", attacks.len()));
-    let mut landed = Vec::new();
-    let batch = (plan.orders - half).div_ceil(attacks.len() as u64);
-    for (at, attack) in (half..).step_by(usize::try_from(batch).unwrap_or(1)).zip(&attacks) {
-        landed.push(append(&shop.broker, attack)?);
+    let (mut landed, mut watch) = (Vec::new(), Watch::begin(&shop.dir)?);
+    let batch = (plan.orders - half.orders).div_ceil(attacks.len() as u64);
+    let step = usize::try_from(batch).unwrap_or(1);
+    for (at, attack) in (half.orders..).step_by(step).zip(&attacks) {
+        stage.append(attack.stream, &attack.raw).await?;
         honest::orders(&publishers.orders, at, (at + batch).min(plan.orders)).await?;
+        landed.push(watch.landed(attack.stream).await?);
     }
-    drained(&shop).await?;
+    drained(&shop, plan).await?;
     let _ = stop.send(true);
     services.end().await?;
 
     let with_faults = Plan { orders: plan.orders + faults::ORDERS, ..plan };
     let more = with_faults.events() - plan.events();
     tell(&format!("consumers killed, a dead-letter queue driven again, under {more} more events"));
-    let (faults, added) = faults::all(&shop, &publishers.orders, plan.orders).await?;
+    let (faults, added) = faults::all(&shop, &stage, &publishers, plan.orders).await?;
     finish(&shop, &publishers).await?;
 
     tell("evidence sealed and verified, effects counted");
@@ -86,44 +95,39 @@ pub(crate) async fn run(dir: &Path, tell: &dyn Fn(&str)) -> Result<Verdict, Trou
 }
 
 /// A consumer of the report service, in a process that may be killed.
-pub(crate) async fn work(dir: &Path, trap: Option<Trap>) -> Result<(), Trouble> {
+pub(crate) async fn work(dir: &Path, trap: Option<Trap>) -> Result<()> {
     let (bundle, root) = faults::bundle_path(dir);
-    let read = |path: &Path| std::fs::read(path).map_err(Fault::broker);
-    let root = read(&root)?.try_into().map_err(|_| Fault::broker("not a root key"))?;
-    let shop = open(dir, &shop::sources(read(&bundle)?, root))?;
-    let settings = Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
-    REPORT.run(&shop, settings, trap, std::future::pending()).await?;
+    let read = |path: &Path| std::fs::read(path).map_err(|error| Failure::io(path, &error));
+    let root = read(&root)?.try_into().map_err(|_| Failure::bug("not a root key"))?;
+    let shop = open(dir, &shop::sources(read(&bundle)?, root)).await?;
+    REPORT.run(&shop, shop.until_quiet(), trap, std::future::pending()).await?;
     Ok(())
 }
 
-/// Why a demo could not be played to its end.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// Something of ours failed.
-    Fault(Fault),
-    /// Something was set up wrongly.
-    Misuse(Misuse),
-}
-
-fn open(dir: &Path, sources: &Sources) -> Result<Shop, Trouble> {
+async fn open(dir: &Path, sources: &Sources) -> Result<Shop> {
     let (bundle, root) = faults::bundle_path(dir);
-    let write = |path: &Path, bytes: &[u8]| std::fs::write(path, bytes).map_err(Fault::broker);
+    let write = |path: &Path, bytes: &[u8]| {
+        std::fs::write(path, bytes).map_err(|error| Failure::io(path, &error))
+    };
     if !bundle.exists() {
         write(&bundle, &sources.bundle)?;
         write(&root, &sources.root)?;
     }
+    let (broker, quiet) = stage::meet(dir).await?;
     Ok(Shop {
         dir: dir.to_owned(),
-        broker: Arc::new(Broker::open(&dir.join("broker"))?),
+        broker,
+        quiet,
         snapshots: Snapshots::new(Snapshot::build(sources)?),
         signals: Signals::default(),
     })
 }
 
-type Voice = Publisher<Arc<Broker>>;
+type Voice = Publisher<Tap>;
 
 /// The services that publish by themselves; billing publishes through its outbox.
 struct Publishers {
+    tap: Tap,
     orders: Voice,
     iam: Voice,
     billing: Arc<Voice>,
@@ -131,13 +135,15 @@ struct Publishers {
 }
 
 impl Publishers {
-    fn new(shop: &Shop, keys: &Keys) -> Result<Publishers, Trouble> {
-        let voice = |service: &str| -> Result<Voice, Trouble> {
-            let lane = shop::random().map_err(|error| Fault::broker(error.to_string()))?;
-            let (sink, snapshots) = (shop.broker.clone(), shop.snapshots.clone());
+    fn new(shop: &Shop, keys: &Keys) -> Result<Publishers> {
+        let tap = Tap::on(shop.broker.clone());
+        let voice = |service: &str| -> Result<Voice> {
+            let lane = shop::random().map_err(Failure::bug)?;
+            let (sink, snapshots) = (tap.clone(), shop.snapshots.clone());
             Ok(Publisher::new(sink, snapshots, service, keys.secret(service), lane)?)
         };
         Ok(Publishers {
+            tap: tap.clone(),
             orders: voice("svc-orders")?,
             iam: voice("svc-iam")?,
             billing: Arc::new(voice("svc-billing")?),
@@ -182,49 +188,38 @@ fn start(shop: &Shop, publishers: &Publishers, stopped: &watch::Receiver<bool>) 
     Services(running)
 }
 
-/// Waits until every group has nothing left to do.
-async fn drained(shop: &Shop) -> Result<(), Fault> {
+/// Waits until every effect that is owed by now is there.
+async fn drained(shop: &Shop, plan: Plan) -> Result<(), Fault> {
     let until = Instant::now() + PATIENCE;
-    let mut quiet = 0;
-    while quiet < 5 {
-        let mut left = 0;
-        for group in GROUPS {
-            left += shop.broker.lag(group.stream, group.name)?.messages;
+    for group in GROUPS {
+        let owed = plan.owed_to(group.table);
+        loop {
+            let there = audit::count(&shop.dir, &group)?;
+            if there >= owed {
+                break;
+            }
+            if Instant::now() > until {
+                let name = group.name;
+                return Err(Fault::broker(format!("{name}: {there} of {owed} effects in time")));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        quiet = if left == 0 { quiet + 1 } else { 0 };
-        if Instant::now() > until {
-            return Err(Fault::broker(format!("{left} messages were not handled in time")));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }
 
 /// After the faults: what is still with the broker is handled, and billing's outbox emptied.
 async fn finish(shop: &Shop, publishers: &Publishers) -> Result<(), Fault> {
-    let settings = Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
     for group in [BILLING, REPORT, ACCESS] {
-        group.run(shop, settings.clone(), None, std::future::pending()).await?;
+        group.run(shop, shop.until_quiet(), None, std::future::pending()).await?;
     }
     while relay(&publishers.outbox, &publishers.billing).await? > 0 {}
-    PAYOUT.run(shop, settings, None, std::future::pending()).await.map(|_| ())
+    PAYOUT.run(shop, shop.until_quiet(), None, std::future::pending()).await.map(|_| ())
 }
 
-fn append(broker: &Broker, attack: &Attack) -> Result<String, Fault> {
-    let fields: Vec<chancery::core::Field> = attack
-        .raw
-        .fields
-        .iter()
-        .map(|(name, value)| chancery::core::Field::new(name.clone(), value.clone()))
-        .collect();
-    let key = attack.raw.key.as_deref();
-    let offset = broker.append_raw(attack.stream, &fields, key, Some(&attack.raw.body))?;
-    Ok(format!("{}/{offset}", attack.stream))
-}
-
-fn spoils(shop: &Shop, keys: &Keys) -> Result<Spoils, Fault> {
-    let first = |stream: &str| -> Result<Delivery, Fault> {
-        let mut page = shop.broker.browse(stream, 1, 1)?;
+fn spoils(tap: &Tap, keys: &Keys) -> Result<Spoils, Fault> {
+    let first = |stream: &str| {
+        let mut page = tap.first(stream, 1);
         page.pop().ok_or_else(|| Fault::broker(format!("{stream} is empty")))
     };
     let key = |service: &str| SigningKey::from_bytes(&keys.seed(service));
@@ -240,22 +235,4 @@ fn spoils(shop: &Shop, keys: &Keys) -> Result<Spoils, Fault> {
         now: SystemClock.now().0,
         realm: shop::REALM.to_owned(),
     })
-}
-
-impl From<Fault> for Trouble {
-    fn from(fault: Fault) -> Trouble {
-        Trouble::Fault(fault)
-    }
-}
-
-impl From<Misuse> for Trouble {
-    fn from(misuse: Misuse) -> Trouble {
-        Trouble::Misuse(misuse)
-    }
-}
-
-impl From<chancery::PublishError> for Trouble {
-    fn from(error: chancery::PublishError) -> Trouble {
-        Trouble::Fault(Fault::broker(error.to_string()))
-    }
 }

@@ -27,7 +27,7 @@ use crate::project::{Project, Purpose};
 
 mod broker;
 
-pub(crate) use broker::AnyBroker;
+pub(crate) use broker::{AnyBroker, require_built};
 pub(crate) use chancery_local::{Broker as Local, Unreadable};
 pub(crate) use chancery_stores::log::{Break, Disk, LogReader, verify_dir};
 pub(crate) use chancery_stores::sqlite::{Database, KeptEntry, KeptFilter, Stats};

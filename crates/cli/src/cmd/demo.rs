@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
-use crate::demo::{self, Trap, Trouble, Verdict};
+use crate::demo::{self, Kind, On, Trap, Verdict};
 use crate::exit::{Exit, Failure, Result};
 use crate::out::{Ctx, Report, warn};
+use crate::wire;
 
 /// See the whole system at work: an embedded broker, a shop, its attackers, and what came of it.
 /// Ends with 1 if anything got through, was lost or doubled.
@@ -14,6 +15,13 @@ pub(crate) struct Args {
     /// Keep everything in this new folder; by default in one that goes afterwards.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Play it on this real server, as `cargo xtask brokers up` makes it. Attackers use the
+    /// broker's stock Python client, which needs python3 and PyPI once.
+    #[arg(long, value_enum)]
+    broker: Option<Kind>,
+    /// The folder of the servers; by default CHANCERY_BROKERS_DIR, or target/brokers.
+    #[arg(long, value_name = "DIR", requires = "broker")]
+    brokers: Option<PathBuf>,
 }
 
 /// A consumer of the demo, in a process that may be killed.
@@ -45,7 +53,11 @@ impl Args {
         let temporary = tempfile::tempdir().map_err(|e| Failure::io(&std::env::temp_dir(), &e))?;
         let dir = self.keep.unwrap_or_else(|| temporary.path().to_owned());
         std::fs::create_dir_all(&dir).map_err(|error| Failure::io(&dir, &error))?;
-        let verdict = runtime()?.block_on(demo::run(&dir, &warn))?;
+        let on = match self.broker {
+            None => On::Local,
+            Some(kind) => On::Server(kind, brokers(self.brokers)?),
+        };
+        let verdict = wire::runtime()?.block_on(demo::run(&dir, &on, &warn))?;
         ctx.show(&verdict)?;
         Ok(Exit::found(!verdict.good()))
     }
@@ -56,21 +68,13 @@ impl WorkerArgs {
     pub(crate) fn run(self, _: &Ctx) -> Result {
         let pause = self.pause.zip(self.marker).map(|(order, marker)| Trap::Pause(order, marker));
         let trap = self.abort.map(Trap::Abort).or(pause);
-        runtime()?.block_on(demo::work(&self.dir, trap))?;
+        wire::runtime()?.block_on(demo::work(&self.dir, trap))?;
         Ok(Exit::Ok)
     }
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Failure {
-        match trouble {
-            Trouble::Fault(fault) => fault.into(),
-            Trouble::Misuse(misuse) => misuse.into(),
-        }
-    }
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    built.map_err(Failure::bug)
+fn brokers(named: Option<PathBuf>) -> Result<PathBuf> {
+    let known = std::env::var_os("CHANCERY_BROKERS_DIR").map(PathBuf::from);
+    let dir = named.or(known).unwrap_or_else(|| PathBuf::from("target/brokers"));
+    std::path::absolute(&dir).map_err(|error| Failure::io(&dir, &error))
 }

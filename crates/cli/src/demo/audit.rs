@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use chancery::Fault;
 use chancery::core::evidence::{Signer, VerifierKey};
 use chancery::core::record::{Record, RecordKind};
 use chancery_stores::log::{Disk, LogReader, Sealer, verify_dir};
 use chancery_stores::sqlite::evidence::SqliteEvidence;
+use rusqlite::Connection;
 
 use super::attacks::Attack;
 use super::faults::Added;
@@ -16,12 +18,70 @@ use super::honest::Plan;
 use super::services::{GROUPS, Group};
 use super::verdict::{AttackResult, Evidence, FaultResult, Honest};
 
+/// Longest wait for an attack to be refused.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The records of all groups, read from the sealed logs.
 pub(super) struct Log {
     /// Group → position → what was decided about the message there.
     decided: BTreeMap<&'static str, BTreeMap<String, Vec<Record>>>,
     records: u64,
     broken: Option<String>,
+}
+
+/// Where each reading group met an attack.
+pub(super) type Landed = BTreeMap<&'static str, String>;
+
+/// What each group has decided so far, looked at while it runs.
+pub(super) struct Watch {
+    groups: Vec<(Group, Connection, i64)>,
+}
+
+impl Watch {
+    /// From now on.
+    pub(super) fn begin(dir: &Path) -> Result<Watch, Fault> {
+        let open = |group: Group| {
+            let connection = Connection::open(group.database(dir)).map_err(Fault::store)?;
+            let newest = "SELECT coalesce(max(seq), 0) FROM chancery_evidence";
+            let newest = connection.query_row(newest, [], |row| row.get(0));
+            Ok((group, connection, newest.map_err(Fault::store)?))
+        };
+        Ok(Watch { groups: GROUPS.into_iter().map(open).collect::<Result<_, Fault>>()? })
+    }
+
+    /// Waits until every group of a stream has refused something new, and tells where that is.
+    /// One that never does has nothing on record of the attack: it got through.
+    pub(super) async fn landed(&mut self, stream: &str) -> Result<Landed, Fault> {
+        let until = Instant::now() + PATIENCE;
+        let mut landed = Landed::new();
+        for (group, connection, seen) in self.groups.iter_mut().filter(|(g, ..)| g.stream == stream)
+        {
+            while !landed.contains_key(group.name) && Instant::now() < until {
+                match refused(connection, seen)? {
+                    Some(position) => drop(landed.insert(group.name, position)),
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        }
+        Ok(landed)
+    }
+}
+
+/// The first refusal after `seen`, which moves on to it.
+fn refused(connection: &Connection, seen: &mut i64) -> Result<Option<String>, Fault> {
+    let new = "SELECT seq, record FROM chancery_evidence WHERE seq > ?1 ORDER BY seq";
+    let mut select = connection.prepare_cached(new).map_err(Fault::store)?;
+    let mut rows = select.query([*seen]).map_err(Fault::store)?;
+    while let Some(row) = rows.next().map_err(Fault::store)? {
+        *seen = row.get(0).map_err(Fault::store)?;
+        let record: Vec<u8> = row.get(1).map_err(Fault::store)?;
+        let record = Record::decode(&record).ok_or_else(|| Fault::evidence("not a record"))?;
+        let message = record.message.filter(|_| record.kind != RecordKind::Done);
+        if let Some(message) = message {
+            return Ok(Some(message.position));
+        }
+    }
+    Ok(None)
 }
 
 /// Seals every group's log, verifies the files, and reads the records back from them.
@@ -63,9 +123,10 @@ fn seal(dir: &Path, folder: &Path, group: &Group) -> Result<VerifierKey, Fault> 
 impl Log {
     /// What became of an attack. It is refused if every group that read it has it on record as
     /// refused for the attack's own reason, and nowhere as done.
-    pub(super) fn attack(&self, attack: &Attack, position: &str) -> AttackResult {
+    pub(super) fn attack(&self, attack: &Attack, landed: &Landed) -> AttackResult {
         let readers = GROUPS.iter().filter(|group| group.stream == attack.stream);
-        let records: Vec<&[Record]> = readers.map(|group| self.about(group, position)).collect();
+        let at = |group: &Group| landed.get(group.name).map_or("", String::as_str);
+        let records: Vec<&[Record]> = readers.map(|group| self.about(group, at(group))).collect();
         let refused = !records.is_empty()
             && records.iter().all(|records| {
                 records.iter().all(|record| record.kind != RecordKind::Done)
@@ -147,11 +208,19 @@ pub(super) fn honest(dir: &Path, plan: Plan, added: &Added) -> Result<Honest, Fa
     Ok(honest)
 }
 
+/// How many effects a group has on its table.
+pub(super) fn count(dir: &Path, group: &Group) -> Result<u64, Fault> {
+    let connection = Connection::open(group.database(dir)).map_err(Fault::store)?;
+    let count = format!("SELECT count(*) FROM {}", group.table);
+    let count: i64 = connection.query_row(&count, [], |row| row.get(0)).map_err(Fault::store)?;
+    Ok(count.unsigned_abs())
+}
+
 /// An effect, by its table and key, and how often it is there.
 type Counted = ((&'static str, String), u64);
 
 fn effects(dir: &Path, group: &Group) -> Result<Vec<Counted>, Fault> {
-    let connection = rusqlite::Connection::open(group.database(dir)).map_err(Fault::store)?;
+    let connection = Connection::open(group.database(dir)).map_err(Fault::store)?;
     let count = format!("SELECT key, count(*) FROM {} GROUP BY key", group.table);
     let mut select = connection.prepare(&count).map_err(Fault::store)?;
     let rows = select.query_map([], |row| Ok(((group.table, row.get(0)?), row.get(1)?)));

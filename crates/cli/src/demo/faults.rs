@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chancery::{Fault, Publisher, Settings, Source};
-use chancery_local::Broker;
-use std::sync::Arc;
+use chancery::{Fault, PublishError};
 
-use super::honest;
 use super::services::{BILLING, REPORT, Shop};
+use super::stage::{Stage, dead_letters};
 use super::verdict::FaultResult;
+use super::{Publishers, audit, honest};
 
 /// Messages of each fault.
 const FEW: u64 = 20;
@@ -32,31 +31,38 @@ pub(super) const ORDERS: u64 = 3 * FEW;
 /// Every fault, one after the other, on the report service.
 pub(super) async fn all(
     shop: &Shop,
-    publisher: &Publisher<Arc<Broker>>,
+    stage: &Stage,
+    publishers: &Publishers,
     first: u64,
 ) -> Result<(Vec<FaultResult>, Added), Fault> {
     let publish = async |from: u64| {
-        honest::orders(publisher, from, from + FEW).await.map_err(|e| Fault::broker(e.to_string()))
+        let published = honest::orders(&publishers.orders, from, from + FEW).await;
+        published.map_err(|error| match error {
+            PublishError::Fault(fault) => fault,
+            other => Fault::broker(other.to_string()),
+        })
     };
     let mut next = first;
     let mut results = Vec::new();
 
     publish(next).await?;
     let poison = format!("o_{}", next + FEW / 2);
-    results.push(aborts(shop, &poison)?);
     next += FEW;
+    // All but the one that can never be handled.
+    results.push(aborts(shop, &poison, next - 1)?);
 
     publish(next).await?;
-    results.push(killed_in_handler(shop, &format!("o_{}", next + FEW / 2))?);
+    let order = format!("o_{}", next + FEW / 2);
     next += FEW;
+    results.push(killed_in_handler(shop, &order, next - 1)?);
 
     publish(next).await?;
-    results.push(redriven(shop).await?);
+    results.push(redriven(shop, stage, publishers).await?);
     next += FEW;
     Ok((results, Added { orders: next - first, poison }))
 }
 
-fn aborts(shop: &Shop, poison: &str) -> Result<FaultResult, Fault> {
+fn aborts(shop: &Shop, poison: &str, owed: u64) -> Result<FaultResult, Fault> {
     let mut deaths = 0;
     for _ in 0..RESTARTS_MAX {
         let mut worker = Worker::start(shop, &["--abort", poison])?;
@@ -65,7 +71,7 @@ fn aborts(shop: &Shop, poison: &str) -> Result<FaultResult, Fault> {
         }
         deaths += 1;
     }
-    let drained = shop.broker.lag(REPORT.stream, REPORT.name)?.messages == 0;
+    let drained = audit::count(&shop.dir, &REPORT)? == owed;
     Ok(FaultResult {
         name: "a message that aborts its consumer",
         survived: drained && deaths > 0 && deaths < RESTARTS_MAX,
@@ -73,7 +79,7 @@ fn aborts(shop: &Shop, poison: &str) -> Result<FaultResult, Fault> {
     })
 }
 
-fn killed_in_handler(shop: &Shop, order: &str) -> Result<FaultResult, Fault> {
+fn killed_in_handler(shop: &Shop, order: &str, owed: u64) -> Result<FaultResult, Fault> {
     let marker = shop.dir.join("mid-handler");
     let at = marker.to_string_lossy().into_owned();
     let mut worker = Worker::start(shop, &["--pause", order, "--marker", &at])?;
@@ -82,34 +88,30 @@ fn killed_in_handler(shop: &Shop, order: &str) -> Result<FaultResult, Fault> {
     let drained = Worker::start(shop, &[])?.wait()?;
     Ok(FaultResult {
         name: "consumer killed in mid-handler",
-        survived: caught && drained && shop.broker.lag(REPORT.stream, REPORT.name)?.messages == 0,
+        survived: caught && drained && audit::count(&shop.dir, &REPORT)? == owed,
         detail: "effect written and not committed, kill -9, run again".to_owned(),
     })
 }
 
 // Some of these messages were never handled, some were handled long ago: a redrive must run the
 // first and skip the second.
-async fn redriven(shop: &Shop) -> Result<FaultResult, Fault> {
-    let dlq = format!("{}.dlq", REPORT.stream);
-    let mut source = shop.broker.subscribe(REPORT.stream, REPORT.name)?;
-    let in_hand = source.receive(10, PATIENCE).await?;
-    let dead = in_hand.len() as u64;
-    for (_, receipt) in in_hand {
-        shop.broker.dead_letter(REPORT.stream, REPORT.name, receipt.offset())?;
+async fn redriven(
+    shop: &Shop,
+    stage: &Stage,
+    publishers: &Publishers,
+) -> Result<FaultResult, Fault> {
+    let dead = stage.dead_letter(&REPORT, 10).await?;
+    let done = publishers.tap.first(REPORT.stream, 50);
+    for raw in &done {
+        stage.append(&dead_letters(REPORT.stream), raw).await?;
     }
-    drop(source);
-    for done in shop.broker.browse(REPORT.stream, 1, 50)? {
-        let key = done.key.as_deref();
-        shop.broker.append_raw(&dlq, &done.fields, key, done.body.as_deref())?;
-    }
-    let driven = shop.broker.redrive(&dlq)?;
-    let settings = Settings { idle_exit: Some(Duration::from_millis(300)), ..Settings::default() };
+    let driven = stage.redrive(REPORT.stream).await?;
     for group in [REPORT, BILLING] {
-        group.run(shop, settings.clone(), None, std::future::pending()).await?;
+        group.run(shop, shop.until_quiet(), None, std::future::pending()).await?;
     }
     Ok(FaultResult {
         name: "dead-letter queue driven again",
-        survived: dead > 0 && driven == dead + 50,
+        survived: dead > 0 && done.len() == 50 && driven == dead + 50,
         detail: format!("{driven} messages, {dead} of them not done before; no effect doubled"),
     })
 }

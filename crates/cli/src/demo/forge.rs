@@ -2,6 +2,7 @@
 //! The attacker's own workshop: builds messages by hand from bytes, keys and hashes. Nothing of
 //! Chancery's sealing is used here, or an error in it would be on both sides.
 
+use chancery::core::seal::Sealed;
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
@@ -11,6 +12,23 @@ pub(super) struct Raw {
     pub(super) fields: Vec<(String, Vec<u8>)>,
     pub(super) key: Option<Vec<u8>>,
     pub(super) body: Vec<u8>,
+}
+
+impl Raw {
+    /// An exact copy, as anybody who can read the stream can make.
+    pub(super) fn of(sealed: &Sealed) -> Raw {
+        Raw {
+            fields: sealed.fields.iter().map(|f| (f.name.clone(), f.value.to_vec())).collect(),
+            key: sealed.key.as_ref().map(|key| key.to_vec()),
+            body: sealed.body.to_vec(),
+        }
+    }
+
+    /// A header field as text.
+    pub(super) fn field(&self, name: &str) -> String {
+        let field = self.fields.iter().find(|(known, _)| known == name);
+        field.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+    }
 }
 
 /// What the attacker wants the header to say. Members in `with` replace or add.

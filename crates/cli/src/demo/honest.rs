@@ -26,6 +26,12 @@ impl Plan {
         self.orders.div_ceil(2)
     }
 
+    /// How many effects a table must have.
+    pub(super) fn owed_to(self, table: &str) -> u64 {
+        let owed = self.owed().into_iter().flatten();
+        owed.filter(|(owing, _)| *owing == table).count() as u64
+    }
+
     /// Each event's effects, by the tables of the services that must handle it.
     pub(super) fn owed(self) -> Vec<Vec<(&'static str, String)>> {
         let orders =

@@ -4,19 +4,18 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chancery::core::Reader;
 use chancery::{
-    Admitted, ConsumeError, Consumer, Fault, Handler, Outcome, Settings, Signals, Snapshots,
-    Summary,
+    Admitted, Broker, ConsumeError, Consumer, Fault, Handler, Outcome, Settings, Signals,
+    Snapshots, Summary,
 };
-use chancery_local::Broker;
 use chancery_stores::sqlite::{Database, Transactional, Tx};
 use serde::Deserialize;
 
 use super::honest::{is_paid_out, payout};
+use crate::wire::AnyBroker;
 
 /// A consuming group of the shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +63,7 @@ impl Group {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<Summary, Fault> {
         let reader = Reader { service: self.service.into(), group: self.name.into() };
-        let source = shop.broker.subscribe(self.stream, self.name)?;
+        let source = shop.broker.subscribe(self.stream, self.name).await?;
         let ledger = Transactional::new(&self.open(&shop.dir)?)?;
         let consumer = Consumer::new(source, ledger, shop.snapshots.clone(), self.stream, reader);
         let mut consumer = consumer
@@ -83,9 +82,18 @@ impl Group {
 #[derive(Clone)]
 pub(super) struct Shop {
     pub(super) dir: PathBuf,
-    pub(super) broker: Arc<Broker>,
+    pub(super) broker: AnyBroker,
+    /// How long nothing comes before nothing comes any more, not even what a dead consumer had.
+    pub(super) quiet: Duration,
     pub(super) snapshots: Snapshots,
     pub(super) signals: Signals,
+}
+
+impl Shop {
+    /// Until nothing is left.
+    pub(super) fn until_quiet(&self) -> Settings {
+        Settings { idle_exit: Some(self.quiet), ..Settings::default() }
+    }
 }
 
 /// Any payload of the shop.

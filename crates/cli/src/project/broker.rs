@@ -54,7 +54,6 @@ impl Scheme {
 pub(crate) struct BrokerConfig {
     /// Who is to read the mapping.
     pub(crate) scheme: Scheme,
-    url: String,
     mapping: Map<String, Value>,
 }
 
@@ -68,18 +67,20 @@ impl<'de> Deserialize<'de> for BrokerConfig {
             }
         };
         let url = mapping.get("url").and_then(Value::as_str);
-        let url = url.ok_or_else(|| D::Error::custom("broker: the mapping has no text `url`"))?;
         // Not quoted: there may be a password in it.
-        let scheme = Scheme::of(url).ok_or_else(|| {
-            D::Error::custom(
+        let scheme = match url {
+            Some(url) => Scheme::of(url).ok_or(
                 "broker: write `local:FOLDER`, or a URL of kafka:, amqps:, nats:, tls: or sqs:",
-            )
-        })?;
-        let bare = scheme == Scheme::Local && mapping.len() > 1;
-        if url == "local:" || bare {
+            ),
+            // A context of the nats program has its own.
+            None if mapping.contains_key("context") => Ok(Scheme::Nats),
+            None => Err("broker: the mapping has no text `url`"),
+        };
+        let scheme = scheme.map_err(D::Error::custom)?;
+        if scheme == Scheme::Local && (url == Some("local:") || mapping.len() > 1) {
             return Err(D::Error::custom("broker: write `local:FOLDER`, and nothing else"));
         }
-        Ok(BrokerConfig { scheme, url: url.to_owned(), mapping })
+        Ok(BrokerConfig { scheme, mapping })
     }
 }
 
@@ -92,7 +93,7 @@ impl BrokerConfig {
 
     /// The embedded broker's folder.
     pub(crate) fn folder(&self) -> Option<&str> {
-        self.url.strip_prefix("local:")
+        self.mapping.get("url")?.as_str()?.strip_prefix("local:")
     }
 
     /// Whether it is spoken to without TLS.
@@ -143,8 +144,9 @@ mod tests {
             let config = read(&format!("{url:?}")).unwrap();
             assert_eq!(config.scheme, scheme, "{url}");
             let same = read(&format!("url: {url:?}")).unwrap();
-            assert_eq!((config.url, config.mapping), (same.url, same.mapping));
+            assert_eq!(config.mapping, same.mapping);
         }
+        assert_eq!(read("context: shop").unwrap().scheme, Scheme::Nats);
     }
 
     // Threat: a service that connects as another.

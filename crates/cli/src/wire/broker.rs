@@ -111,6 +111,18 @@ impl AnyBroker {
     }
 }
 
+/// Refuses a broker that this program was not built for.
+pub(crate) fn require_built(scheme: Scheme) -> Result<()> {
+    let built = match scheme {
+        Scheme::Local => true,
+        Scheme::Kafka => cfg!(feature = "kafka"),
+        Scheme::RabbitMq => cfg!(feature = "rabbitmq"),
+        Scheme::Nats => cfg!(feature = "nats"),
+        Scheme::Sqs => cfg!(feature = "sqs"),
+    };
+    if built { Ok(()) } else { Err(not_built(scheme)) }
+}
+
 fn not_built(scheme: Scheme) -> Failure {
     let feature = scheme.feature();
     let fix = format!("cargo install --path crates/cli --features {feature}");
@@ -199,8 +211,8 @@ impl Source for AnySource {
     }
 
     async fn pass_over(&mut self, receipts: Vec<(AnyReceipt, Duration)>) -> Result<(), Fault> {
-        let own = |(receipt, delay)| Some((own(receipt)?, delay));
         each!(AnySource, self, source => {
+            let own = |(receipt, delay)| Some((own(receipt)?, delay));
             source.pass_over(receipts.into_iter().filter_map(own).collect()).await
         })
     }
