@@ -62,7 +62,11 @@ fn without_time(live: &Live) -> Option<Finding> {
         TimeSource::Unknown => false,
         TimeSource::Broker | TimeSource::Bounded { .. } => return None,
     };
-    let told = live.findings.iter().any(|finding| finding.promise == Promise::Freshness);
+    // A doubt can be assumed away; that there is no time cannot.
+    let told = live
+        .findings
+        .iter()
+        .any(|finding| finding.promise == Promise::Freshness && (finding.certain || !certain));
     (!told).then(|| Finding {
         promise: Promise::Freshness,
         certain,
@@ -141,6 +145,8 @@ mod tests {
             let known = live(TimeSource::Broker, &[(*promise, true)]);
             assert!(require("a.b", &rules, &known, ALL).is_err(), "{promise:?}");
         }
+        let unread = &[(Promise::Freshness, false)];
         assert!(require("a.b", &rules, &live(TimeSource::Nobody, &[]), ALL).is_err());
+        assert!(require("a.b", &rules, &live(TimeSource::Nobody, unread), ALL).is_err());
     }
 }

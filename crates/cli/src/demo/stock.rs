@@ -50,9 +50,12 @@ impl Kind {
         }
     }
 
-    /// The server's folder.
+    /// The server's folder. RabbitMQ stamps a time only from 4.0 on.
     fn name(self) -> &'static str {
-        self.scheme().feature()
+        match self {
+            Kind::RabbitMq => "rabbitmq4",
+            other => other.scheme().feature(),
+        }
     }
 
     /// What PyPI calls its stock client.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Kafka by confluent-kafka, as a super user.
 
+import time
+
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -33,11 +35,14 @@ class Broker:
         for topic, made in self.admin.create_topics(topics).items():
             made.result(30)
             self.topics.append(topic)
+        # Made is not yet known everywhere.
+        while any(topic not in self.admin.list_topics(timeout=10).topics for topic in self.topics):
+            time.sleep(0.1)
 
     def remove(self):
         topics = self.admin.delete_topics(self.topics) if self.topics else {}
         # A group that nobody ever joined is not there.
-        groups = self.admin.delete_consumer_groups(self.groups)
+        groups = self.admin.delete_consumer_groups(self.groups, request_timeout=10)
         return [(name, lambda gone=gone: gone.result(30)) for name, gone in topics.items()] + [
             (name, lambda gone=gone: gone.exception(30)) for name, gone in groups.items()]
 

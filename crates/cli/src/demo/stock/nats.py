@@ -49,6 +49,7 @@ class Broker:
                 "name": name, "subjects": [f"{self.prefix}.{stream}.*"], "storage": "file",
                 "retention": "limits", "discard": "new", "max_age": 7 * 86_400 * 10**9,
                 "duplicate_window": 120 * 10**9, "deny_delete": True,
+                "deny_purge": True,
             })
             self.made.append(name)
             for group in groups:
