@@ -21,6 +21,10 @@ use crate::receive::{Receiver, Settle, Settled, backoff, receive, receive_unprov
 use crate::signals::Signals;
 use crate::snapshots::Snapshots;
 
+mod pause;
+
+use pause::Pause;
+
 /// Longest time between telling the broker what was settled.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
@@ -37,6 +41,10 @@ pub struct Settings {
     pub poll: Duration,
     /// Longest wait before a message that had to be left with the broker is judged again.
     pub left_wait_max: Duration,
+    /// How long a fault may last that waiting can mend (broker, ledger or evidence down, a bundle
+    /// that is too old), once the consumer has begun. Nothing is acknowledged meanwhile, and
+    /// nothing given up.
+    pub patience: Duration,
     /// Stop after this many messages were handled.
     pub handled_max: Option<u64>,
     /// Stop after this long without a message.
@@ -53,6 +61,7 @@ impl Default for Settings {
             handler_timeout: Duration::from_secs(30),
             poll: Duration::from_millis(500),
             left_wait_max: Duration::from_secs(60),
+            patience: Duration::from_secs(600),
             handled_max: None,
             idle_exit: None,
             build: concat!("chancery ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -108,6 +117,7 @@ pub struct Consumer<S, L> {
     snapshots: Snapshots,
     clock: Arc<dyn Clock>,
     signals: Signals,
+    on_fault: Box<dyn Fn(&Fault) + Send + Sync>,
     stream: String,
     reader: Reader,
     settings: Settings,
@@ -132,6 +142,7 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
             snapshots,
             clock: Arc::new(crate::clock::SystemClock),
             signals: Signals::default(),
+            on_fault: Box::new(|_| ()),
             stream: stream.to_owned(),
             reader,
             settings: Settings::default(),
@@ -147,6 +158,12 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
     /// Counts into these signals.
     pub fn signals(mut self, signals: Signals) -> Self {
         self.signals = signals;
+        self
+    }
+
+    /// Tells this of each fault that it waits out.
+    pub fn on_fault(mut self, told: impl Fn(&Fault) + Send + Sync + 'static) -> Self {
+        self.on_fault = Box::new(told);
         self
     }
 
@@ -203,29 +220,52 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
             service: self.reader.service.clone(),
             build: self.settings.build.clone(),
         };
-        let mut run = Run::default();
+        let (mut run, mut pause) = (Run::default(), Pause::default());
         loop {
-            let snapshot = self.usable_snapshot().await?;
-            self.on_its_rung(&snapshot, N::PROVEN, run.judged.is_some())?;
-            // At each start all held messages are judged once more: the software may be newer.
-            let known = run.judged.map_or([0; 32], |_| snapshot.digest);
-            if run.judged != Some(snapshot.digest) {
-                self.note_snapshot(&decider, &snapshot).await?;
-                run.judged = Some(snapshot.digest);
+            match self.turn(entry, &decider, (&mut run, &mut stop)).await {
+                Ok(true) => pause.over(),
+                Ok(false) => return Ok(run.summary),
+                // What is wrong at the start is told at once: nothing is in hand yet.
+                Err(ConsumeError::Fault(fault)) if run.judged.is_some() => {
+                    (self.on_fault)(&fault);
+                    self.signals.faulted(&self.stream, fault.kind);
+                    let wait = pause.after(fault, self.settings.patience)?;
+                    if stop.came_within(wait).await {
+                        return Ok(run.summary);
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            self.judge_again(entry, &decider, &snapshot, known, (&mut run, &mut stop)).await?;
-            if self.finished(&run) || stop.came().await {
-                return Ok(run.summary);
-            }
-            let batch = tokio::select! {
-                biased;
-                () = &mut stop.signal => return Ok(run.summary),
-                batch = self.source.receive(self.batch_max(&run), self.settings.poll) => batch?,
-            };
-            run.idle =
-                if batch.is_empty() { run.idle + self.settings.poll } else { Duration::ZERO };
-            self.handle_batch(entry, &decider, &snapshot, batch, (&mut run, &mut stop)).await?;
         }
+    }
+
+    /// Judges again what was kept, then one batch; `false` when it is time to end.
+    async fn turn<N: Entry<L>>(
+        &mut self,
+        entry: &N,
+        decider: &Decider,
+        (run, stop): (&mut Run, &mut Stop<'_>),
+    ) -> Result<bool, ConsumeError> {
+        let snapshot = self.usable_snapshot().await?;
+        self.on_its_rung(&snapshot, N::PROVEN, run.judged.is_some())?;
+        // At each start all held messages are judged once more: the software may be newer.
+        let known = run.judged.map_or([0; 32], |_| snapshot.digest);
+        if run.judged != Some(snapshot.digest) {
+            self.note_snapshot(decider, &snapshot).await?;
+            run.judged = Some(snapshot.digest);
+        }
+        self.judge_again(entry, decider, &snapshot, known, (run, stop)).await?;
+        if self.finished(run) || stop.came().await {
+            return Ok(false);
+        }
+        let batch = tokio::select! {
+            biased;
+            () = &mut stop.signal => return Ok(false),
+            batch = self.source.receive(self.batch_max(run), self.settings.poll) => batch?,
+        };
+        run.idle = if batch.is_empty() { run.idle + self.settings.poll } else { Duration::ZERO };
+        self.handle_batch(entry, decider, &snapshot, batch, (run, stop)).await?;
+        Ok(true)
     }
 
     /// Handles a batch. Outcomes are durable one by one; the broker is told of them in parts, also
@@ -259,7 +299,8 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                     settled.push(receipt);
                     // A slow batch must not outlive its lease: to tell the broker renews it.
                     if told.elapsed() >= TELL_EVERY {
-                        self.source.acknowledge(std::mem::take(&mut settled)).await?;
+                        let settled = std::mem::take(&mut settled);
+                        fault = self.source.acknowledge(settled).await.err();
                         told = Instant::now();
                     }
                 }
@@ -277,10 +318,11 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
                 }
             }
         }
-        self.source.acknowledge(settled).await?;
-        self.source.pass_over(left).await?;
+        // Each is told, whatever became of the others: nothing may stay in our hands for ever.
+        fault = fault.or(self.source.acknowledge(settled).await.err());
+        fault = fault.or(self.source.pass_over(left).await.err());
         for (receipt, delay) in returned {
-            self.source.give_back(receipt, delay).await?;
+            fault = fault.or(self.source.give_back(receipt, delay).await.err());
         }
         fault.map_or(Ok(()), Err)
     }
@@ -450,6 +492,14 @@ impl Stop<'_> {
                 () = &mut self.signal => true,
                 () = std::future::ready(()) => false,
             };
+        }
+        self.came
+    }
+
+    /// Waits so long, unless it is time before that.
+    async fn came_within(&mut self, wait: Duration) -> bool {
+        if !self.came {
+            self.came = tokio::time::timeout(wait, &mut self.signal).await.is_ok();
         }
         self.came
     }

@@ -18,7 +18,8 @@ use chancery_core::{Delivery, Fault, Refusal, Timestamp};
 /// A message that was received and neither acknowledged nor returned comes again after the
 /// receiver dies or its lease ends. Messages of one record key are never in the hands of two
 /// receivers of a group at once, and come in the order in which they were appended, but for those
-/// that were passed over.
+/// that were passed over. After a fault of any of these, what is in a receiver's hands may come
+/// again, to it or to another: nothing is lost, and nothing stays there for ever.
 pub trait Source: Send + 'static {
     /// What settles one received message.
     type Receipt: Send + 'static;

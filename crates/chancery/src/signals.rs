@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use chancery_core::{Disposition, Reason};
+use chancery_core::{Disposition, FaultKind, Reason};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -24,6 +24,7 @@ struct Families {
     retries: Family<StreamLabel, Counter>,
     refusals: Family<ReasonLabels, Counter>,
     findings: Family<FindingLabels, Counter>,
+    faults: Family<FaultLabels, Counter>,
     dlq: Family<StreamLabel, Counter>,
     denies: Family<StreamLabel, Counter>,
     kept: Family<KeptLabels, Gauge<i64>>,
@@ -46,6 +47,12 @@ struct ReasonLabels {
 struct FindingLabels {
     stream: String,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FaultLabels {
+    stream: String,
+    fault: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,6 +101,12 @@ impl Signals {
         self.0.findings.get_or_create(&labels).inc();
     }
 
+    /// A fault that the consumer waits out, or ends with.
+    pub fn faulted(&self, stream: &str, kind: FaultKind) {
+        let labels = FaultLabels { stream: stream.to_owned(), fault: kind.code() };
+        self.0.faults.get_or_create(&labels).inc();
+    }
+
     /// How many messages of a stream are set aside now.
     pub fn kept(&self, stream: &str, disposition: Disposition, messages: i64) {
         let labels = KeptLabels { stream: stream.to_owned(), disposition: disposition.word() };
@@ -114,6 +127,7 @@ impl Signals {
         registry.register("chancery_refusals", "Messages refused", all.refusals.clone());
         let found = "Ran below enforce, which would have refused it";
         registry.register("chancery_findings", found, all.findings.clone());
+        registry.register("chancery_faults", "Ours, waited out or ended with", all.faults.clone());
         registry.register("chancery_kept_messages", "Messages set aside now", all.kept.clone());
         registry.register("chancery_state", "State of this process", all.gauges.clone());
         registry.register("queue_dlq_messages", "Quarantined and parked", all.dlq.clone());

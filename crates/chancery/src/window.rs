@@ -191,11 +191,12 @@ impl<W: Wire> Source for Windowed<W> {
         for (Ticket(id), delay) in receipts {
             let known = lock(&self.window).named(&[id]);
             let Some(receipt) = known.first() else { continue };
-            let left = self.wire.leave(receipt, delay).await?;
+            // One that the broker would not take stays here.
+            let left = self.wire.leave(receipt, delay).await;
             let mut window = lock(&self.window);
             match left {
-                true => window.settle(id),
-                false => window.pass_over(id, Instant::now() + delay),
+                Ok(true) => window.settle(id),
+                Ok(false) | Err(_) => window.pass_over(id, Instant::now() + delay),
             }
         }
         Ok(())

@@ -109,7 +109,8 @@ pub(crate) async fn consume<E: Effect>(
     };
     let gauges = tokio::spawn(gauges.run());
     let consumer = Consumer::new(source, ledger, snapshots, &stream, reader)?;
-    let mut consumer = consumer.signals(signals).settings(settings);
+    let told = |fault: &chancery::Fault| warn(&format!("chancery: waiting, nothing lost: {fault}"));
+    let mut consumer = consumer.signals(signals).settings(settings).on_fault(told);
     let effect = Leasing(effect);
     let summary = match enforced {
         true => consumer.run::<IgnoredAny, _>(&effect, stop).await,

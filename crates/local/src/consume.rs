@@ -71,6 +71,7 @@ impl LocalSource {
             unclaimed: Vec::new(),
             seen: None,
             due: None,
+            unsettled: false,
         };
         Ok(LocalSource { shared: Arc::new(Mutex::new(receiver)) })
     }
@@ -182,14 +183,19 @@ struct Receiver {
     seen: Option<i64>,
     /// When a message that was given back is due, in milliseconds, as of `seen`.
     due: Option<i64>,
+    /// A settlement failed: nobody knows any more what was in whose hands.
+    unsettled: bool,
 }
 
 impl Receiver {
     fn look(&mut self, max: usize) -> Result<(), Fault> {
+        self.view.now = now();
+        if self.unsettled {
+            self.let_go()?;
+        }
         if !self.unclaimed.is_empty() || max == 0 {
             return Ok(());
         }
-        self.view.now = now();
         self.renew_if_stale()?;
         self.release_the_dead()?;
         let (view, seen, due) = (self.view, self.seen, self.due);
@@ -243,19 +249,35 @@ impl Receiver {
         self.view.now = now();
         let (view, name) = (self.view, self.owner.name.as_str());
         let until = view.now.saturating_add(millis(self.lease));
-        self.database.write(doing, |tx| {
+        let settled = self.database.write(doing, |tx| {
             renew(tx, view.owner, name, until)?;
             work(tx, &view)
-        })?;
+        });
+        self.unsettled |= settled.is_err();
+        settled?;
         self.renewed = Instant::now();
         self.seen = None;
         Ok(())
+    }
+
+    /// Gives back all that this receiver has, so that it comes again.
+    fn let_go(&mut self) -> Result<(), Fault> {
+        let view = self.view;
+        self.database
+            .write("give everything back", |tx| lease::release_owner(tx, view.owner, view.now))?;
+        self.unclaimed.clear();
+        (self.unsettled, self.seen) = (false, None);
+        self.renew()
     }
 
     fn renew_if_stale(&mut self) -> Result<(), Fault> {
         if self.renewed.elapsed() < self.lease / 4 {
             return Ok(());
         }
+        self.renew()
+    }
+
+    fn renew(&mut self) -> Result<(), Fault> {
         self.settle("renew a lease", |_, _| Ok(()))
     }
 

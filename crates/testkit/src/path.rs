@@ -197,8 +197,13 @@ impl<F: Fixture, S: Store> Stand<F, S> {
         L: Ledger,
     {
         let reader = Reader { service: "svc-billing".into(), group: GROUP.into() };
-        let settings =
-            Settings { batch_max: 100, poll: Duration::from_millis(200), ..Settings::default() };
+        let settings = Settings {
+            batch_max: 100,
+            poll: Duration::from_millis(200),
+            // The cases run again after a fault, and count how often.
+            patience: Duration::ZERO,
+            ..Settings::default()
+        };
         Consumer::new(source, ledger, snapshots, STREAM, reader).unwrap().settings(settings)
     }
 

@@ -48,6 +48,10 @@ pub(crate) struct Args {
     /// Stop after this long without a message.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     idle_exit: Option<u64>,
+    /// Wait this long, once begun, for a broker, ledger or evidence log that is down, with
+    /// everything kept in hand; by default 600, or --idle-exit if that is given.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    patience: Option<u64>,
     /// Failed attempts before a message is parked.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     attempts: u32,
@@ -133,13 +137,16 @@ impl Args {
     }
 
     fn settings(&self, one_at_a_time: bool) -> Settings {
+        let standard = Settings::default();
+        let patience = self.patience.or(self.idle_exit).map(Duration::from_secs);
         Settings {
             batch_max: if one_at_a_time { 1 } else { 64 },
             attempts_max: self.attempts,
             handler_timeout: Duration::from_secs(self.timeout),
             handled_max: self.max,
             idle_exit: self.idle_exit.map(Duration::from_secs),
-            ..Settings::default()
+            patience: patience.unwrap_or(standard.patience),
+            ..standard
         }
     }
 

@@ -186,7 +186,7 @@ fn who_may_not_handle_gets_nothing() {
 fn a_broker_replaced_beneath_it_ends_a_consumer() {
     let shop = Shop::new();
     shop.publish(1);
-    let mut running = Running::start(&shop, &CONSUME);
+    let mut running = Running::start(&shop, &with(&["--patience", "0"]));
     running.next();
     std::fs::remove_dir_all(shop.path("data/broker")).unwrap();
     shop.publish(1);

@@ -19,6 +19,7 @@ mod log_restore;
 mod log_tamper;
 mod log_together;
 mod log_world;
+mod pauses;
 mod publishing;
 mod rollout;
 mod vectors;
