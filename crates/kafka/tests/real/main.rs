@@ -25,7 +25,9 @@ use chancery_testkit::proxy::Proxy;
 use chancery_testkit::servers::{Server, pki};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+mod foreign;
 mod identities;
+mod rebalance;
 mod refusals;
 mod world;
 
