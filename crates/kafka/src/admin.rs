@@ -78,7 +78,7 @@ impl Broker for KafkaBroker {
         let append_time = match ask::topic_settings(settings, &topic).await {
             Ok(known) => judge(&topic, &known, found, &mut findings),
             Err(trouble) if convert::is_denial(&trouble) => {
-                findings.extend(unread(&topic, settings));
+                findings.extend(unread(&topic));
                 TimeSource::Unknown
             }
             Err(trouble) => return Err(convert::fault(&doing, &trouble)),
@@ -212,21 +212,13 @@ fn judge(
 }
 
 /// What is to be said where the settings may not be read.
-fn unread(topic: &str, settings: &Settings) -> Vec<Finding> {
-    let fix = match settings.security.sasl {
-        Some(Sasl::Token(_)) => {
-            "with a token this client cannot ask: let the operator look, with SCRAM or a \
-             certificate, and `assume` it"
-                .to_owned()
-        }
-        _ => grant(topic, "DescribeConfigs"),
-    };
+fn unread(topic: &str) -> Vec<Finding> {
     let finding = |(promise, setting): (Promise, &str)| Finding {
         promise,
         certain: false,
         what: "we may not read what the topic is set to".to_owned(),
         setting: setting.to_owned(),
-        fix: fix.clone(),
+        fix: grant(topic, "DescribeConfigs"),
     };
     [
         (Promise::Freshness, "message.timestamp.type"),

@@ -17,6 +17,7 @@ use crate::config::{Sasl, Security, Settings, TokenFrom};
 
 pub(crate) mod ask;
 pub(crate) mod consumer;
+mod describe;
 mod token;
 
 /// Longest wait for what a broker is asked.

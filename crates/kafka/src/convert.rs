@@ -68,14 +68,13 @@ pub(crate) fn time_source(stamped_by_broker: bool, times: TimeRule) -> TimeSourc
     }
 }
 
-/// Whether it says that we may not know, or cannot.
+/// Whether it says that a right is missing.
 pub(crate) fn is_denial(trouble: &Trouble) -> bool {
     matches!(
         trouble.code,
         Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
-            | Code::UnsupportedFeature
     )
 }
 

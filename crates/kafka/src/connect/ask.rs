@@ -12,7 +12,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::consumer::unless_unreadable;
-use super::{ANSWER, Context, Producer, Trouble, native};
+use super::{ANSWER, Context, Producer, Trouble, describe, native};
 use crate::config::{Sasl, Settings};
 
 /// Longest wait for the oldest messages that a group has not settled.
@@ -25,9 +25,11 @@ pub(crate) async fn topic_settings(
     settings: &Settings,
     topic: &str,
 ) -> Result<BTreeMap<String, String>, Trouble> {
-    if matches!(settings.security.sasl, Some(Sasl::Token(_))) {
-        let reason = "librdkafka's administrator gets no tokens";
-        return Err(Trouble::new(RDKafkaErrorCode::UnsupportedFeature, reason));
+    if let Some(Sasl::Token(tokens)) = &settings.security.sasl {
+        let (settings, tokens, topic) = (settings.clone(), tokens.clone(), topic.to_owned());
+        let asked = move || describe::topic_settings(&settings, &tokens, &topic);
+        let told = tokio::task::spawn_blocking(asked).await;
+        return told.map_err(|error| Trouble::new(RDKafkaErrorCode::Fail, error.to_string()))?;
     }
     let context = Context::new(&settings.security);
     let admin = AdminClient::from_config_and_context(&native(settings), context)

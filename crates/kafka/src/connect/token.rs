@@ -75,7 +75,7 @@ fn ask(issuer: &Issuer) -> Result<Token, String> {
         Some((host, port)) => (host, port.parse().map_err(|_| "its URL has no good port")?),
         None => (authority, 443),
     };
-    let mut stream = connect(issuer, host, port)?;
+    let mut stream = dial(issuer.ca.as_deref(), host, port)?;
     let mut body = "grant_type=client_credentials".to_owned();
     if let Some(scope) = &issuer.scope {
         body += &format!("&scope={}", form(scope));
@@ -101,17 +101,18 @@ fn ask(issuer: &Issuer) -> Result<Token, String> {
     understand(&answer)
 }
 
-fn connect(
-    issuer: &Issuer,
+/// A TLS connection. Without a CA of its own it trusts those that the system does.
+pub(super) fn dial(
+    ca: Option<&str>,
     host: &str,
     port: u16,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
     let mut roots = RootCertStore::empty();
-    match &issuer.ca {
+    match ca {
         Some(ca) => {
             for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-                let certificate = certificate.map_err(|_| "its CA is no certificate")?;
-                roots.add(certificate).map_err(|_| "its CA is no certificate")?;
+                let certificate = certificate.map_err(|_| "the CA is no certificate")?;
+                roots.add(certificate).map_err(|_| "the CA is no certificate")?;
             }
         }
         None => {

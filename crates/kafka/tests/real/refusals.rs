@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use chancery::{Broker, Promise, Sink, TimeSource};
+use chancery::{Broker, Promise, Sink, Source, TimeSource};
 use chancery_core::Fault;
-use chancery_testkit::conformance::message;
+use chancery_testkit::conformance::{message, take};
 use chancery_testkit::servers::{Server, pki};
 
 use crate::world::{At, Topic, World, first_fault, put};
@@ -170,13 +170,43 @@ async fn a_topic_is_judged_as_it_is_set() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_not_be_read_is_not_certain() {
     // `billing` may see the topic for what fails, and not what it is set to.
-    let billing = World::new(At::Scram).connect("billing").await.unwrap();
-    let live = billing.inspect("orders.created.dlq", None).await.unwrap();
-    assert_eq!(live.append_time, TimeSource::Unknown);
-    let promises: Vec<Promise> = live.findings.iter().map(|it| it.promise).collect();
-    assert_eq!(promises, [Promise::Freshness, Promise::Order, Promise::NothingLost]);
-    for finding in &live.findings {
-        assert!(!finding.certain, "{finding:?}");
-        assert!(finding.fix.contains("--operation DescribeConfigs --topic orders.created.dlq"));
+    for at in [At::Scram, At::Oauth] {
+        let billing = World::new(at).connect("billing").await.unwrap();
+        let live = billing.inspect("orders.created.dlq", None).await.unwrap();
+        assert_eq!(live.append_time, TimeSource::Unknown);
+        let promises: Vec<Promise> = live.findings.iter().map(|it| it.promise).collect();
+        assert_eq!(promises, [Promise::Freshness, Promise::Order, Promise::NothingLost]);
+        for finding in &live.findings {
+            assert!(!finding.certain, "{finding:?}");
+            let grants = "--operation DescribeConfigs --topic orders.created.dlq";
+            assert!(finding.fix.contains(grants), "{finding:?}");
+        }
     }
+}
+
+// What a group has not settled: in hand, out of order, or not yet come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lag_counts_what_is_not_settled() {
+    let topic = Topic::make(&format!("lag-{}", std::process::id()), 1, &[]);
+    let world = World::new(At::Scram).with_topic("s", &topic.name);
+    let broker = world.connect("admin").await.unwrap();
+    let none = broker.lag("s", "g").await.unwrap();
+    assert_eq!((none.messages, none.oldest_ms), (Some(0), None));
+    let sealed = (0..10).map(|n| {
+        let mut sealed = message(None, &n.to_string());
+        sealed.stream = "s".into();
+        sealed
+    });
+    broker.append(&sealed.collect::<Vec<_>>()).await.unwrap();
+    let mut source = broker.subscribe("s", "g").await.unwrap();
+    let mut batch = take(&mut source, 10).await;
+    let settled = batch.drain(3..7).map(|(_, receipt)| receipt).collect();
+    source.acknowledge(settled).await.unwrap();
+    let lag = broker.lag("s", "g").await.unwrap();
+    assert_eq!(lag.messages, Some(6));
+    assert!(lag.oldest_ms.is_some_and(|ms| (0..60_000).contains(&ms)), "{lag:?}");
+    let rest = batch.into_iter().map(|(_, receipt)| receipt).collect();
+    source.acknowledge(rest).await.unwrap();
+    let none = broker.lag("s", "g").await.unwrap();
+    assert_eq!((none.messages, none.oldest_ms), (Some(0), None));
 }
