@@ -32,6 +32,7 @@ use crate::conformance::{Fixture, Place, STREAM};
 use crate::world::{World, order_of, secret};
 
 pub mod cases;
+pub mod crash;
 pub mod faults;
 pub mod processes;
 mod sqlite;
@@ -335,6 +336,26 @@ macro_rules! path_suite {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 $crate::path::$module::$case::<$fixture, Sqlite>().await;
+            }
+        )*
+    };
+}
+
+/// The cases that kill the server `cargo xtask brokers up NAME` has started, each as a test: for a
+/// test program of its own, because nobody else may be at that server meanwhile.
+#[macro_export]
+macro_rules! crash_suite {
+    ($fixture:ty, $server:literal) => {
+        $crate::sqlite_store!();
+        $crate::crash_suite!($fixture, $server:
+            what_was_appended_survives, what_was_acknowledged_stays_so,
+            a_server_that_is_killed_does_everything_once);
+    };
+    ($fixture:ty, $server:literal: $($case:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::path::crash::$case::<$fixture, Sqlite>($server).await;
             }
         )*
     };

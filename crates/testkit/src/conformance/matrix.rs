@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::features::{Features, LOCAL, NATS, SQS};
+use super::features::{Features, KAFKA, LOCAL, NATS, SQS};
 
 /// A broker that the suite has passed on.
 #[derive(Clone, Copy, Debug)]
@@ -12,22 +12,32 @@ pub struct Tried {
     pub broker: &'static str,
     /// The servers, as they name themselves.
     pub servers: &'static [&'static str],
+    /// The server that is killed (`cargo xtask brokers up NAME`), and whether what was
+    /// acknowledged stays so. `None`: no server that keeps anything.
+    pub crash: Option<(&'static str, bool)>,
     /// What it can do.
     pub can: Features,
 }
 
 /// Every broker that the suite has passed on.
 pub const ALL: &[Tried] = &[
-    Tried { broker: "embedded", servers: &["embedded broker"], can: LOCAL },
-    Tried { broker: "NATS JetStream", servers: &["nats-server 2.15.2"], can: NATS },
+    Tried { broker: "embedded", servers: &["embedded broker"], crash: None, can: LOCAL },
+    Tried { broker: "Kafka", servers: &["Kafka"], crash: Some(("kafka", true)), can: KAFKA },
+    Tried {
+        broker: "NATS JetStream",
+        servers: &["nats-server 2.15.2"],
+        // A consumer's state is written a moment after its acknowledgements are confirmed.
+        crash: Some(("nats", false)),
+        can: NATS,
+    },
     // It says no version; which stand-in is tried stands in `docs/brokers.md`.
-    Tried { broker: "SQS", servers: &["SQS"], can: SQS },
+    Tried { broker: "SQS", servers: &["SQS"], crash: None, can: SQS },
 ];
 
 /// All of it as a table in Markdown: what `docs/brokers.md` says is what the suite has judged.
 pub fn matrix() -> String {
     type Row = (&'static str, fn(&Tried) -> String);
-    const ROWS: [Row; 12] = [
+    const ROWS: [Row; 13] = [
         ("servers tested", |it| it.servers.join(", ")),
         ("a null body is told from an empty one", |it| yes(it.can.null_body)),
         ("header fields repeat, and keep their order", |it| yes(it.can.repeated_fields)),
@@ -38,6 +48,9 @@ pub fn matrix() -> String {
         ("receivers of a group divide", |it| it.can.share.word().to_owned()),
         ("a dead receiver's messages come again within", |it| {
             format!("{} s", it.can.death.as_secs())
+        }),
+        ("what is acknowledged survives `kill -9` of the server", |it| {
+            it.crash.map_or("no server".to_owned(), |(_, survives)| yes(survives))
         }),
         ("largest body that was tried", |it| format!("{} bytes", it.can.body_bytes_max)),
         ("most header fields that were tried", |it| it.can.fields_max.to_string()),
@@ -54,6 +67,11 @@ pub fn matrix() -> String {
         line(what, &cell);
     }
     out
+}
+
+/// Whether what a server has confirmed as acknowledged stays so when it is killed.
+pub fn acknowledgements_survive(server: &str) -> bool {
+    ALL.iter().any(|tried| tried.crash == Some((server, true)))
 }
 
 fn yes(is: bool) -> String {
