@@ -20,12 +20,12 @@ use crate::convert::{Outgoing, outgoing, position};
 const IN_FLIGHT: usize = 256;
 /// Longest time for a stream to elect a leader, before nobody seems to listen.
 const ELECTION: Duration = Duration::from_secs(2);
-/// Most messages of which it is remembered that they may have been appended.
+/// Most messages of which it is remembered that they were sent.
 const TRIED_MAX: usize = 65_536;
 /// More than a header takes from what a server allows for a message.
 const MARGIN_BYTES: usize = 64;
 
-/// Messages that were sent and not answered: a copy of one of these is our own.
+/// Messages that this process has sent: a copy of one of these is our own.
 #[derive(Default)]
 pub(crate) struct Tried {
     ids: Mutex<(HashSet<String>, VecDeque<String>)>,
@@ -125,7 +125,9 @@ impl NatsBroker {
                 Err(Failed::Late) => return Err(Trouble::Fault(late(names))),
             };
             let confirmed = confirmed(&answer, names, first_time);
-            self.tried.leave(out);
+            if matches!(confirmed, Err(Trouble::Fault(_))) {
+                self.tried.leave(out);
+            }
             positions.push(confirmed?);
         }
         Ok(())
@@ -143,7 +145,7 @@ impl NatsBroker {
 }
 
 impl Tried {
-    /// Whether it was never sent without an answer.
+    /// Whether it was never sent, or refused each time.
     fn enter(&self, id: &str) -> bool {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let (set, order) = &mut *ids;
@@ -236,12 +238,12 @@ mod tests {
 
     // Threat: a copy that somebody else was first with passes for our own retry.
     #[test]
-    fn only_what_had_no_answer_is_a_retry() {
+    fn only_what_was_not_refused_is_our_own_copy() {
         let tried = Tried::default();
         assert!(tried.enter("a"));
-        assert!(!tried.enter("a"), "it was sent and not answered");
+        assert!(!tried.enter("a"), "it was sent");
         tried.leave(&out("a"));
-        assert!(tried.enter("a"), "it was answered");
+        assert!(tried.enter("a"), "it was refused");
         for n in 0..TRIED_MAX {
             tried.enter(&n.to_string());
         }

@@ -8,5 +8,9 @@
     reason = "tests fail by panicking"
 )]
 
+mod faults;
+mod identity;
+mod inspect;
+mod stock;
 mod suite;
 mod world;

@@ -24,7 +24,7 @@ fn of(place: &str, service: &str) -> Value {
     config
 }
 
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     server().endpoint("client").rsplit(':').next().unwrap().parse().unwrap()
 }
 
@@ -112,3 +112,4 @@ impl Fixture for Nats {
 }
 
 chancery_testkit::conformance!(Nats);
+chancery_testkit::path_suite!(Nats);

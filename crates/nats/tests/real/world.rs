@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A corner of the server for one test: a stream and its consumers, under names that nobody has.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use chancery_core::Fault;
 use chancery_nats::{Config, NatsBroker, Settings};
 use chancery_testkit::conformance::{GROUPS, STREAM};
 use chancery_testkit::servers::Server;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// How long a dead receiver keeps its pin, and how long an unacknowledged message stays away.
@@ -60,6 +64,9 @@ impl Corner {
 
 impl Drop for Corner {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // one panic says enough
+        }
         administer(vec![(format!("$JS.API.STREAM.DELETE.{}", name(&self.id)), Value::Null)]);
     }
 }
@@ -126,3 +133,96 @@ pub(crate) fn administer(requests: Vec<(String, Value)>) {
 
 /// The seed of a user whom no server knows; made for this test alone.
 pub(crate) const STRANGER: &str = "SUAH5QNN3WRLHIKAVUTOIYF72LCT77CQG4XNXMIFTE557KLG3T7XFAG5PY";
+
+/// A program of somebody else's that `cargo xtask brokers up nats` has installed.
+pub(crate) fn tool(name: &str) -> Command {
+    let folder = server().client("admin").ancestors().nth(2).unwrap().join("tools");
+    Command::new(folder.join(name))
+}
+
+/// A server of this test alone, to be killed: the hardened one's configuration, on other ports.
+pub(crate) struct Private {
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Private {
+    /// Makes and starts it.
+    pub(crate) fn start() -> Private {
+        let folder = tempfile::tempdir().unwrap();
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free();
+        let config = server().read("nkey.conf");
+        let own = |line: &str| match line.split([':', ' ']).next().unwrap_or_default() {
+            "listen" => format!("listen: \"127.0.0.1:{port}\""),
+            "http" => String::new(),
+            "jetstream" => format!(
+                "jetstream {{ store_dir: \"{}\", max_file: 1GB, sync_interval: always }}",
+                folder.path().display()
+            ),
+            _ => line.to_owned(),
+        };
+        let config: Vec<String> = config.lines().map(own).collect();
+        std::fs::write(folder.path().join("nats.conf"), config.join("\n")).unwrap();
+        let mut private = Private { folder, port, child: None };
+        private.again();
+        private
+    }
+
+    /// Starts it again on its data.
+    pub(crate) fn again(&mut self) {
+        let start = server().read("processes/server/start");
+        let program = start.split("exec '").nth(1).unwrap().split('\'').next().unwrap();
+        let mut command = Command::new(program);
+        command.arg("-c").arg(self.folder.path().join("nats.conf"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.child = Some(command.spawn().unwrap());
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the server does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// As a crash would.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// A service's configuration for it, through a proxy if there is one.
+    pub(crate) fn config(&self, service: &str, through: Option<u16>) -> Value {
+        let mut config = config(service);
+        let port = through.unwrap_or(self.port);
+        config["url"] = format!("tls://localhost:{port}").into();
+        placed(config, ID)
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Makes the stream and a consumer for this group.
+    pub(crate) async fn furnish(&self, group: &str) {
+        let admin = connect(&self.config("admin", None)).await.unwrap();
+        for (subject, body) in [stream(ID), consumer(ID, group)] {
+            let answer = admin.request(&subject, b"", body.to_string().as_bytes()).await.unwrap();
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            assert!(answer.get("error").is_none(), "{subject}: {answer}");
+        }
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// The corner of a private server.
+const ID: &str = "own";
