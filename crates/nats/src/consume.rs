@@ -125,6 +125,7 @@ impl NatsWire {
         }
         match code {
             404 | 408 => {}
+            503 => hand.nobody_answers(Instant::now() + LOOK * 4),
             423 => hand.lose(),
             400 => return Err(self.fault(&format!("refuses to be pulled: {words}"))),
             409 if words == "Consumer Deleted" => {
@@ -164,7 +165,10 @@ impl NatsWire {
         let info = match self.renew().await {
             Ok(()) => consumer_info(&self.link, &self.names, &self.consumer).await?,
             Err(Failed::Denied(told)) => return Err(denied(&told, &self.next)),
-            Err(_) => return Ok(()),
+            Err(_) => {
+                self.hand().look_later(Instant::now() + LOOK);
+                return Ok(());
+            }
         };
         // What came after `had` was counted may be missing in the server's count as well.
         let missing = info.num_ack_pending.saturating_sub(had);
@@ -177,7 +181,7 @@ impl NatsWire {
         let (now, mut hand) = (Instant::now(), self.hand());
         let Some(wanted) = hand.wanted(max.min(PULL_MAX), now, self.ack_wait) else { return };
         let pin = hand.pin().map(|(_, pin)| pin);
-        let fits = BYTES_MAX.max(2 * self.link.info().max_payload);
+        let fits = BYTES_MAX.max(self.link.info().max_payload.saturating_mul(2));
         let request = pull_request(&self.group, pin.as_deref(), wanted, PULL, fits);
         let reply = hand.pull_begins(&self.inbox.prefix, wanted, now + PULL + PULL / 2);
         self.link.send(&self.next, &reply, &request);
@@ -196,6 +200,10 @@ impl Wire for NatsWire {
             }
             if self.hand().is_doubtful(Instant::now()) {
                 let _ = self.renew().await;
+            }
+            if self.hand().asks_why() {
+                // It has no leader for a moment, or it is gone: then this says so.
+                consumer_info(&self.link, &self.names, &self.consumer).await?;
             }
             self.settle().await?;
             self.take_in()?;

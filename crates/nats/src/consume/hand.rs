@@ -26,6 +26,8 @@ pub(super) struct Hand {
     pull: Option<Pull>,
     pulls: u64,
     rests_until: Option<Instant>,
+    /// Nobody listens where we pull; it is not known yet why.
+    asks_why: bool,
 }
 
 struct Pin {
@@ -110,6 +112,16 @@ impl Hand {
         self.rests_until = Some(until);
     }
 
+    pub(super) fn nobody_answers(&mut self, rest_until: Instant) {
+        self.asks_why = true;
+        self.rest(rest_until);
+    }
+
+    /// Whether it must be asked why nobody answered.
+    pub(super) fn asks_why(&mut self) -> bool {
+        std::mem::take(&mut self.asks_why)
+    }
+
     /// The pin is not ours any more, nor what we had with it.
     pub(super) fn lose(&mut self) {
         self.term += 1;
@@ -147,6 +159,12 @@ impl Hand {
     pub(super) fn may_look(&self, now: Instant) -> Option<(u64, usize)> {
         let settling = self.settling.as_ref()?;
         (now >= settling.look_at).then_some((self.term, self.held.len()))
+    }
+
+    pub(super) fn look_later(&mut self, at: Instant) {
+        if let Some(settling) = &mut self.settling {
+            settling.look_at = at;
+        }
     }
 
     pub(super) fn looked(&mut self, term: u64, missing: usize, next: Instant) {
@@ -231,3 +249,6 @@ impl Hand {
         held.map(|held| Arc::clone(&held.ack)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,14 @@
 
 use std::time::{Duration, Instant};
 
-use chancery::Broker;
+use chancery::{Broker, Source};
 use chancery_testkit::conformance::STREAM;
 use chancery_testkit::servers::{Server, pki};
 use serde_json::{Value, json};
 
-use crate::world::{STRANGER, config, connect, server};
+use crate::world::{
+    Corner, Private, STRANGER, administer, config, connect, name, placed, server, tool,
+};
 
 /// Longest time until it is told.
 const IN_TIME: Duration = Duration::from_secs(10);
@@ -147,4 +149,82 @@ async fn what_is_missing_names_the_command_that_makes_it() {
     let fault = chancery::Sink::append(&admin, &[nowhere]).await.unwrap_err();
     assert!(fault.detail.contains("nats stream add no_such"), "{fault}");
     assert!(began.elapsed() < IN_TIME);
+}
+
+/// Credentials that end while they are used: whoever appends is told, by the cause.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jwt_that_expires_on_the_way_is_told() {
+    let operator = server().client("admin").ancestors().nth(2).unwrap().join("operator");
+    let folder = tempfile::tempdir().unwrap();
+    let creds = folder.path().join("short.creds");
+    let mut nats = tool("nats");
+    for name in ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
+        nats.env(name, &operator);
+    }
+    nats.args(["auth", "user", "credential"]).arg(&creds);
+    let output = nats.args(["orders", "SHOP", "--expire", "4s"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let broker =
+        connect(&with(by_jwt("orders", "user.creds"), "creds", json!(creds))).await.unwrap();
+    let message = chancery_testkit::conformance::message(Some("k"), "a");
+    let append = async || chancery::Sink::append(&broker, std::slice::from_ref(&message)).await;
+    append().await.unwrap();
+    let began = Instant::now();
+    let fault = loop {
+        match append().await {
+            Err(fault) if fault.detail.contains("expired") => break fault,
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+        assert!(began.elapsed() < 2 * IN_TIME + Duration::from_secs(4), "it was never told");
+    };
+    assert!(fault.detail.contains("get new"), "{fault}");
+}
+
+/// An nkey that is taken out while it is used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_nkey_that_is_taken_out_is_told() {
+    let server = Private::start();
+    server.furnish("g").await;
+    let broker = connect(&server.config("billing", None)).await.unwrap();
+    broker.lag(STREAM, "g").await.unwrap_err();
+    server.forget(&broker.inspect(STREAM, None).await.unwrap().identity.unwrap());
+    let began = Instant::now();
+    loop {
+        let fault = broker.lag(STREAM, "g").await.unwrap_err();
+        if fault.detail.contains("no user there has the nkey U") {
+            break;
+        }
+        assert!(began.elapsed() < 2 * IN_TIME, "{fault}");
+    }
+}
+
+/// Threat: good credentials without rights learn something, or hang.
+#[tokio::test]
+async fn who_has_no_rights_is_told_at_once() {
+    let mallory = connect(&config("mallory")).await.unwrap();
+    let began = Instant::now();
+    let fault = mallory.subscribe(STREAM, "billing").await.unwrap_err();
+    assert!(fault.detail.contains("may not"), "{fault}");
+    let message = chancery_testkit::conformance::message(Some("k"), "a");
+    let fault = chancery::Sink::append(&mallory, &[message]).await.unwrap_err();
+    assert!(fault.detail.contains("may not"), "{fault}");
+    assert!(mallory.request("$JS.API.STREAM.LIST", b"", b"").await.is_err());
+    assert!(began.elapsed() < IN_TIME / 2);
+}
+
+/// Threat: a consumer that is removed looks like an empty stream for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_is_removed_is_told() {
+    let corner = Corner::new();
+    let broker = connect(&placed(config("admin"), &corner.id)).await.unwrap();
+    for (wait, gone) in [(2, "g"), (0, "audit")] {
+        let mut source = broker.subscribe(STREAM, gone).await.unwrap();
+        assert!(source.receive(1, Duration::from_secs(wait)).await.unwrap().is_empty());
+        let delete = format!("$JS.API.CONSUMER.DELETE.{}.{gone}", name(&corner.id));
+        administer(vec![(delete, Value::Null)]);
+        let began = Instant::now();
+        while source.receive(1, Duration::from_secs(1)).await.is_ok() {
+            assert!(began.elapsed() < IN_TIME, "nobody was told");
+        }
+    }
 }

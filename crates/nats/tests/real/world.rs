@@ -200,6 +200,17 @@ impl Private {
         placed(config, ID)
     }
 
+    /// Takes a user out, while it runs.
+    pub(crate) fn forget(&self, nkey: &str) {
+        let path = self.folder.path().join("nats.conf");
+        let config = std::fs::read_to_string(&path).unwrap();
+        let rest: Vec<&str> = config.lines().filter(|line| !line.contains(nkey)).collect();
+        assert_eq!(rest.len() + 1, config.lines().count());
+        std::fs::write(&path, rest.join("\n")).unwrap();
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    }
+
     /// Its port.
     pub(crate) fn port(&self) -> u16 {
         self.port
