@@ -28,20 +28,25 @@ async fn the_stream_as_found_is_found_out() {
     let url = Server::as_found("nats").endpoint("client");
     let broker = connect(&json!({"url": url, "insecure": true})).await.unwrap();
     let live = broker.inspect(STREAM, Some("billing")).await.unwrap();
-    let found = settings(&live);
     for setting in [
-        "discard=old, max_msgs=100000",
         "allow_rollup_hdrs=true",
-        "max_deliver=3",
+        "ack_policy=none",
         "priority_policy=none",
         "broker.url=nats://…",
+        "deny_delete=false, deny_purge=false",
     ] {
-        assert!(found.contains(&setting), "{setting} is not in {found:?}");
+        assert!(settings(&live).contains(&setting), "{setting} is not in {live:?}");
+    }
+    let other = broker.inspect("payments.approve", Some("payout")).await.unwrap();
+    for setting in ["storage=memory", "discard=old, max_msgs=1000"] {
+        assert!(settings(&other).contains(&setting), "{setting} is not in {other:?}");
     }
     let promises = |promise| live.findings.iter().any(|finding| finding.promise == promise);
     assert!(promises(Promise::Order) && promises(Promise::NothingLost));
     assert!(promises(Promise::Identity));
     let fault = broker.subscribe(STREAM, "billing").await.unwrap_err();
+    assert!(fault.detail.contains("ack policy"), "{fault}");
+    let fault = broker.subscribe("payments.approve", "payout").await.unwrap_err();
     assert!(fault.detail.contains("pinned_client"), "{fault}");
 }
 
