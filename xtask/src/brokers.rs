@@ -124,6 +124,7 @@ fn up(server: &Server, place: &Place) -> Result<(), String> {
     if place.running().is_some() {
         return place.say("runs already");
     }
+    place.say("starting")?;
     pki::make(&place.pki)?;
     let up = (server.up)(place)?;
     place.note(&up)?;

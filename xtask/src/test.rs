@@ -31,13 +31,11 @@ pub(crate) fn test(args: &[&str]) -> Result<(), String> {
         }
     }
     let packages = if real { REAL } else { PLAIN };
-    // Servers are fetched and started while the compiler works.
+    // Servers are fetched and started while the compiler works; they stop when `servers` goes.
     let servers = real.then(|| std::thread::spawn(brokers::lend));
-    step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
-    let lint = [&["clippy", "--all-targets"], packages, &["--", "-D", "warnings"]].concat();
-    step("lints", &mut cargo(&lint))?;
-    step("build", &mut cargo(&[&["test", "--no-run"], packages].concat()))?;
+    let built = build(packages);
     let servers = servers.map(|thread| thread.join().unwrap_or_else(|_| Err("a bug".into())));
+    built?;
     let servers = servers.transpose()?;
     let soak: &[_] = if soak { &SOAK } else { &[] };
     let tests = [&["test", "--no-fail-fast"], packages].concat();
@@ -54,6 +52,13 @@ pub(crate) fn test(args: &[&str]) -> Result<(), String> {
         (true, _) => Err("a test was skipped".to_owned()),
         (false, _) => Err("a test failed".to_owned()),
     }
+}
+
+fn build(packages: &[&str]) -> Result<(), String> {
+    step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    let lint = [&["clippy", "--all-targets"], packages, &["--", "-D", "warnings"]].concat();
+    step("lints", &mut cargo(&lint))?;
+    step("build", &mut cargo(&[&["test", "--no-run"], packages].concat()))
 }
 
 // `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; …`

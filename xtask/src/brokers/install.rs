@@ -141,3 +141,29 @@ pub(super) fn apt(place: &Place, file: &Path, what: &str, packages: &[&str]) -> 
     }
     installed.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::Fixture;
+    use super::*;
+
+    // An installation that was interrupted must not be taken for one that was finished.
+    #[test]
+    fn what_is_half_installed_does_not_count_and_what_is_whole_is_not_made_again() {
+        let root =
+            std::env::temp_dir().join(format!("chancery-xtask-cache-{}", std::process::id()));
+        let cache = root.join("cache");
+        private_folder(&cache).unwrap();
+        let (pki, home) = (root.join("pki"), root.join("home"));
+        let place = Place { fixture: Fixture::Hardened, name: "it", cache, pki, home };
+        let half = cached(&place, "it-1", "it", |folder| {
+            private_file(&folder.join("half"), "").and(Err("no network".to_owned()))
+        });
+        assert_eq!(half, Err("no network".to_owned()));
+        let made = cached(&place, "it-1", "it", |folder| private_file(&folder.join("all"), ""));
+        let made = made.unwrap();
+        assert!(made.join("all").exists() && !made.join("half").exists());
+        assert_eq!(cached(&place, "it-1", "it", |_| Err("made again".to_owned())), Ok(made));
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
