@@ -43,10 +43,11 @@ const SERVERS: &[Server] = &[
     Server { name: "redis", up: redis::up },
 ];
 
+const HARDENED: &[Fixture] = &[Fixture::Hardened];
+const AS_FOUND: &[Fixture] = &[Fixture::AsFound];
+const BOTH: &[Fixture] = &[Fixture::Hardened, Fixture::AsFound];
+
 pub(crate) fn brokers(args: &[&str]) -> Result<(), String> {
-    const HARDENED: &[Fixture] = &[Fixture::Hardened];
-    const AS_FOUND: &[Fixture] = &[Fixture::AsFound];
-    const BOTH: &[Fixture] = &[Fixture::Hardened, Fixture::AsFound];
     match args {
         ["status"] => status(),
         ["status", "--json"] => status_json(),
@@ -60,32 +61,31 @@ pub(crate) fn brokers(args: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Hardened servers that run for as long as this lives, and those that ran before for longer.
+/// Servers that run for as long as this lives, and those that ran before for longer.
 pub(crate) struct Lent {
-    started: Vec<&'static str>,
+    started: Vec<Place>,
 }
 
-/// Makes every hardened server run.
+/// Makes every server run, of both fixtures.
 pub(crate) fn lend() -> Result<Lent, String> {
-    let idle =
-        SERVERS.iter().filter_map(|server| match Place::of(server.name, Fixture::Hardened) {
-            Ok(place) if place.running().is_some() => None,
-            Ok(_) => Some(Ok(server.name)),
-            Err(why) => Some(Err(why)),
-        });
-    let lent = Lent { started: idle.collect::<Result<_, _>>()? };
-    each(&[Fixture::Hardened], &[], up)?;
+    let mut started = places()?;
+    started.retain(|place| place.running().is_none());
+    let lent = Lent { started };
+    each(BOTH, &[], up)?;
     Ok(lent)
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if self.started.is_empty() {
-            return;
-        }
-        if let Err(why) = each(&[Fixture::Hardened], &self.started, down) {
-            warn(&format!("xtask: {why}"));
-        }
+        std::thread::scope(|scope| {
+            for place in &self.started {
+                scope.spawn(|| {
+                    if let Err(why) = place.stop() {
+                        warn(&format!("xtask: {}: {why}", place.name));
+                    }
+                });
+            }
+        });
     }
 }
 
