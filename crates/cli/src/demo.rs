@@ -32,7 +32,7 @@ mod verdict;
 use attacks::Spoils;
 use audit::Watch;
 use honest::Plan;
-use services::{ACCESS, BILLING, GROUPS, PAYOUT, REPORT, Shop};
+use services::{ACCESS, BILLING, GROUPS, Group, PAYOUT, REPORT, Shop};
 use shop::Keys;
 use stage::Stage;
 use tap::Tap;
@@ -210,11 +210,12 @@ async fn drained(shop: &Shop, plan: Plan) -> Result<(), Fault> {
 
 /// After the faults: what is still with the broker is handled, and billing's outbox emptied.
 async fn finish(shop: &Shop, publishers: &Publishers) -> Result<(), Fault> {
-    for group in [BILLING, REPORT, ACCESS] {
-        group.run(shop, shop.until_quiet(), None, std::future::pending()).await?;
-    }
+    let run = |group: Group| async move {
+        group.run(shop, shop.until_quiet(), None, std::future::pending()).await
+    };
+    tokio::try_join!(run(BILLING), run(REPORT), run(ACCESS))?;
     while relay(&publishers.outbox, &publishers.billing).await? > 0 {}
-    PAYOUT.run(shop, shop.until_quiet(), None, std::future::pending()).await.map(|_| ())
+    run(PAYOUT).await.map(|_| ())
 }
 
 fn spoils(tap: &Tap, keys: &Keys) -> Result<Spoils, Fault> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chancery::{Fault, PublishError};
 
-use super::services::{BILLING, REPORT, Shop};
+use super::services::{BILLING, Group, REPORT, Shop};
 use super::stage::{Stage, dead_letters};
 use super::verdict::FaultResult;
 use super::{Publishers, audit, honest};
@@ -106,9 +106,10 @@ async fn redriven(
         stage.append(&dead_letters(REPORT.stream), raw).await?;
     }
     let driven = stage.redrive(REPORT.stream).await?;
-    for group in [REPORT, BILLING] {
-        group.run(shop, shop.until_quiet(), None, std::future::pending()).await?;
-    }
+    let run = |group: Group| async move {
+        group.run(shop, shop.until_quiet(), None, std::future::pending()).await
+    };
+    tokio::try_join!(run(REPORT), run(BILLING))?;
     Ok(FaultResult {
         name: "dead-letter queue driven again",
         survived: dead > 0 && done.len() == 50 && driven == dead + 50,

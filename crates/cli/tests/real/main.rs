@@ -11,6 +11,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod demo;
 mod guide;
 mod place;
 #[path = "../it/shop.rs"]
@@ -55,4 +56,5 @@ on_all! {
     wrong: a_wrong_secret_is_told, a_missing_right_is_told, an_unreachable_host_is_told,
         an_unknown_stream_is_told, plaintext_needs_the_word_and_is_warned_of;
     guide: is_typed;
+    demo: every_attack_is_refused_for_its_own_reason;
 }

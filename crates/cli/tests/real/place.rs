@@ -34,7 +34,7 @@ impl Kind {
     }
 
     /// RabbitMQ stamps a time only from 4.0 on.
-    fn server(self) -> Server {
+    pub(crate) fn server(self) -> Server {
         Server::hardened(if self == Kind::RabbitMq { "rabbitmq4" } else { self.name() })
     }
 
@@ -192,6 +192,11 @@ impl Drop for Stock {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
+}
+
+/// The folder with all servers.
+pub(crate) fn servers(server: &Server) -> PathBuf {
+    server.client("admin").ancestors().nth(4).unwrap().to_owned()
 }
 
 /// The same environment that the demo makes.
