@@ -79,7 +79,7 @@ impl Drop for Process {
 
 /// What the child does; nothing at all in the parent.
 pub fn run<F: Fixture>() {
-    let Some((task, place)) = task() else { return };
+    let Some((task, place)) = task().filter(|(_, place)| F::has(place)) else { return };
     let place = &*place;
     let words: Vec<&str> = task.split(' ').collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -55,6 +55,22 @@ impl Share {
     }
 }
 
+/// RabbitMQ with quorum queues; `append_time` where the server's timestamp interceptor is on.
+pub const RABBITMQ: Features = Features {
+    null_body: false,
+    repeated_fields: false,
+    binary_fields: true,
+    binary_keys: false,
+    append_time: false,
+    history: false,
+    share: Share::One,
+    death: Duration::from_secs(5),
+    body_bytes_max: 16 << 20,
+    fields_max: 128,
+    control_fields: &["CC", "BCC", "x-delay", "x-match", "expiration"],
+    server: true,
+};
+
 /// The embedded broker.
 pub const LOCAL: Features = Features {
     null_body: true,
