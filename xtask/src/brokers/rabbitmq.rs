@@ -11,6 +11,7 @@ use super::{SERVICES, install, private_file};
 
 /// Debian's wrappers change the user and drop the environment; this is the program itself.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const PIKA: &str = "pika-1.4.4";
 const HARDENED: [&str; 2] =
     [include_str!("rabbitmq/rabbitmq.conf"), include_str!("rabbitmq/definitions.json")];
 const AS_FOUND: [&str; 2] =
@@ -18,6 +19,9 @@ const AS_FOUND: [&str; 2] =
 
 pub(super) fn up(place: &Place) -> Result<Up, String> {
     install::apt(place, Path::new(SERVER), "Debian's RabbitMQ, 57 MB", &["rabbitmq-server"])?;
+    // What the tests attack with: another library than ours.
+    let pika = install::pip(place, PIKA, "pika, a stock client", &["pika==1.4.4"])?;
+    private_file(&place.home.join("stock-client"), &format!("{}/bin/python\n", pika.display()))?;
     let [port, management, distribution, names] =
         [place.port("amqp")?, place.port("management")?, place.port("dist")?, place.port("epmd")?];
     configure(place, port, management)?;
