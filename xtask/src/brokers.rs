@@ -37,6 +37,7 @@ const SERVERS: &[Server] = &[
     Server { name: "kafka", up: kafka::up },
     Server { name: "nats", up: nats::up },
     Server { name: "rabbitmq", up: rabbitmq::up },
+    Server { name: "rabbitmq4", up: rabbitmq::up4 },
     Server { name: "sqs", up: sqs::up },
     Server { name: "elasticmq", up: elasticmq::up },
     Server { name: "postgres", up: postgres::up },
