@@ -17,6 +17,9 @@ pub const SIGNATURE: &str = "chancery-sig";
 pub const SALT: &str = "chancery-salt";
 /// Name of the field that is reserved for redrive tickets.
 pub const TICKET: &str = "chancery-ticket";
+/// The producer whose connection appended the message, in the broker's word. An adapter adds it on
+/// arrival, where its broker vouches for senders, and drops what a client sent under this name.
+pub const SENDER: &str = "chancery-sender";
 
 /// Longest H in bytes.
 pub const HEADER_BYTES_MAX: usize = 4096;

@@ -2,11 +2,12 @@
 //! Step 4: may this producer say this, here, for this tenant, and may this reader have it?
 
 use super::Reader;
+use super::decode::field;
 use super::freshness::{Lateness, Timely};
 use crate::bundle::Key;
 use crate::delivery::Delivery;
 use crate::failure::{Refusal, require};
-use crate::header::Header;
+use crate::header::{Header, SENDER};
 use crate::policy::{Policy, Stream};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
@@ -39,6 +40,7 @@ pub fn authorize<'d>(
     destination(policy, header, name)?;
     let stream = granted_stream(policy, name)?;
     let signer = producer(policy, stream, header, &message.signers)?;
+    sender(header, message.delivery)?;
     handler(policy, stream, reader)?;
     content(stream, header)?;
     tenant(policy, stream, header, reader)?;
@@ -89,6 +91,16 @@ pub(super) fn own_signer<'k>(header: &Header<'_>, signers: &[&'k Key]) -> Result
     let named = signers.iter().find(|key| key.principal == *header.src).copied();
     named.ok_or_else(|| {
         Refusal::new(Reason::Grant, format!("`{}` did not sign this message", header.src))
+    })
+}
+
+/// Where the broker vouches for who appended, that is who signed: a key that was stolen is no use
+/// without the login, nor is a copy of somebody else's message.
+pub(super) fn sender(header: &Header<'_>, delivery: &Delivery) -> Result<(), Refusal> {
+    let sender = field(delivery, SENDER);
+    let signed = header.src.as_bytes();
+    require(sender.is_none_or(|sender| sender == signed), Reason::Grant, || {
+        format!("the broker does not say that `{}` appended it", header.src)
     })
 }
 

@@ -3,7 +3,9 @@
 
 use crate::delivery::Delivery;
 use crate::failure::{Refusal, require};
-use crate::header::{HEADER, HEADER_BYTES_MAX, SALT, SIGNATURE, SIGNATURE_BYTES_MAX, TICKET};
+use crate::header::{
+    HEADER, HEADER_BYTES_MAX, SALT, SENDER, SIGNATURE, SIGNATURE_BYTES_MAX, TICKET,
+};
 use crate::keys::Kid;
 use crate::reason::Reason;
 use crate::text::{every, from_b64u};
@@ -96,13 +98,13 @@ fn sizes(delivery: &Delivery) -> Result<(), Refusal> {
 // One name in two spellings is two messages: one consumer reads the first, another the last.
 fn names(delivery: &Delivery) -> Result<(), Refusal> {
     let prefix = HEADER.as_bytes();
-    let mut seen = [false; 4];
+    let mut seen = [false; 5];
     for field in &delivery.fields {
         let start = field.name.as_bytes().get(..prefix.len());
         if !start.is_some_and(|start| start.eq_ignore_ascii_case(prefix)) {
             continue;
         }
-        let place = [HEADER, SIGNATURE, SALT, TICKET]
+        let place = [HEADER, SIGNATURE, SALT, TICKET, SENDER]
             .iter()
             .position(|name| field.name.eq_ignore_ascii_case(name));
         let Some(at) = place else {
@@ -119,7 +121,7 @@ fn names(delivery: &Delivery) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn field<'d>(delivery: &'d Delivery, name: &str) -> Option<&'d [u8]> {
+pub(super) fn field<'d>(delivery: &'d Delivery, name: &str) -> Option<&'d [u8]> {
     delivery.fields.iter().find(|field| field.name == name).map(|field| &*field.value)
 }
 

@@ -151,6 +151,7 @@ impl<'d> Assessing<'d, '_> {
     fn authorized(&self, header: &Header<'_>, findings: &mut Findings) -> Result<(), Refusal> {
         let (policy, stream) = (&self.snapshot.policy, self.stream);
         findings.note(may_publish(policy, stream, header))?;
+        findings.note(authorize::sender(header, self.delivery))?;
         findings.note(authorize::carried(stream, header))?;
         findings.note(authorize::content_type(stream, header))?;
         findings.note(authorize::size(stream, header))?;

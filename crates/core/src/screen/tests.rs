@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::bundle::{Bundle, KeyEntry};
 use crate::delivery::{AppendTime, Field};
-use crate::header::{HEADER, SALT, SIGNATURE, TICKET};
+use crate::header::{HEADER, SALT, SENDER, SIGNATURE, TICKET};
 use crate::keys::{HEADER_TYPE, Secret, body_digest, pae};
 use crate::reason::Reason;
 use crate::snapshot::Sources;
@@ -194,7 +194,7 @@ pub(super) fn flipped(bytes: &[u8], bit: usize) -> Bytes {
 }
 
 fn any_name() -> impl Strategy<Value = String> {
-    let ours = vec![HEADER, SIGNATURE, SALT, TICKET, "Chancery", "chancery-x", "other"];
+    let ours = vec![HEADER, SIGNATURE, SALT, SENDER, TICKET, "Chancery", "chancery-x", "other"];
     prop_oneof![proptest::sample::select(ours).prop_map(str::to_owned), "\\PC{0,12}"]
 }
 

@@ -68,6 +68,17 @@ fn producers(cases: &mut Cases, world: &World) {
     let copy = world.change("o_1", 1).signed(&[&world.orders]).key("o_1");
     let why = "svc-orders has the role that owns the stream";
     cases.one("authorize/producer-by-role", why, Step::new("orders.changed", copy, "ok"));
+    for (file, sender, why) in [
+        ("sender-other", "svc-shop", "the key is svc-orders', the connection was svc-shop's"),
+        ("sender-nobody", "", "the broker vouches for senders, and for none here"),
+    ] {
+        let copy = world.order().signed(&[&world.orders]).field("chancery-sender", sender);
+        let step = Step::new("orders.created", copy, E301);
+        cases.one(&format!("authorize/{file}"), why, step);
+    }
+    let copy = world.order().signed(&[&world.orders]).field("chancery-sender", "svc-orders");
+    let step = Step::new("orders.created", copy, "ok");
+    cases.one("authorize/sender-same", "the broker says so too", step);
     let copy = world.change("o_1", 1).enveloped_again().both("src", "\"svc-shop\"");
     let copy = copy.signed(&[&world.shop]).key("o_1");
     cases.one(

@@ -49,6 +49,11 @@ fn names(cases: &mut Cases, world: &World) {
             signed().field("chancery-ticket", "a").field("chancery-ticket", "a"),
             "one ticket",
         ),
+        (
+            "sender-doubled",
+            signed().field("chancery-sender", "svc-orders").field("chancery-sender", "svc-shop"),
+            "one sender",
+        ),
     ] {
         cases.one(&format!("frame/{file}"), why, Step::new("orders.created", copy, E102));
     }
