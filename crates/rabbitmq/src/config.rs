@@ -38,9 +38,15 @@ pub struct Config {
     /// The name that the broker knows this service by: set on all that is appended. The broker
     /// refuses another's.
     pub user_id: Option<String>,
+    /// The producer behind each user of the broker. With it, a message is refused unless the
+    /// broker vouches for its sender and that is who signed it.
+    #[serde(default)]
+    pub users: BTreeMap<String, String>,
     /// Whose word the append time is.
     #[serde(default)]
     pub append_time: Stamped,
+    /// The management interface with an auditor's credentials: `https://USER:PASSWORD@HOST:PORT`.
+    pub management: Option<SecretFrom>,
     /// Most messages that a receiver has in hand, unacknowledged.
     #[serde(default = "window")]
     pub window: u16,
@@ -96,9 +102,18 @@ pub struct Settings {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) identity: Identity,
     pub(crate) user_id: Option<String>,
+    pub(crate) users: BTreeMap<String, String>,
     pub(crate) append_time: Stamped,
+    pub(crate) management: Option<Management>,
     pub(crate) window: u16,
     pub(crate) streams: BTreeMap<String, Address>,
+}
+
+/// The management interface, and how to speak with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Management {
+    pub(crate) url: Uri,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// How this service proves who it is.
@@ -135,7 +150,9 @@ impl Config {
     pub fn read(self, folder: &Path) -> Result<Settings, Misuse> {
         let server = self.server()?;
         let identity = self.identity(folder, &server)?;
-        let tls = self.tls(folder, &server)?;
+        let tls = (server.scheme == "amqps").then(|| self.tls(folder)).transpose()?;
+        let management = self.management.as_ref().map(|from| self.management(from, folder));
+        let management = management.transpose()?;
         if self.window == 0 {
             let what = "a window of no messages never receives any";
             return Err(Misuse::new(what, "broker.window", "give it 1 to 65535"));
@@ -150,7 +167,9 @@ impl Config {
             tls,
             identity,
             user_id: self.user_id,
+            users: self.users,
             append_time: self.append_time,
+            management,
             window: self.window,
             streams: self.streams,
         })
@@ -199,7 +218,7 @@ impl Config {
         }
     }
 
-    fn tls(&self, folder: &Path, server: &Uri) -> Result<Option<Arc<ClientConfig>>, Misuse> {
+    fn tls(&self, folder: &Path) -> Result<Arc<ClientConfig>, Misuse> {
         let ca =
             self.ca.as_deref().map(|ca| read_pem(&folder.join(ca), "broker.ca")).transpose()?;
         let certificate = self.certificate.as_ref().map(|certificate| {
@@ -208,12 +227,25 @@ impl Config {
             Ok((chain, certificate.key.read(folder, "broker.certificate.key")?))
         });
         let certificate = certificate.transpose()?;
-        if server.scheme == "amqp" {
-            return Ok(None);
-        }
         let shown = certificate.as_ref().map(|(chain, key)| (&**chain, key.reveal().as_bytes()));
         let config = tls::client(ca.as_deref(), shown);
-        config.map(Some).map_err(|(at, what)| Misuse::new(what, at, "name a good file in PEM"))
+        config.map_err(|(at, what)| Misuse::new(what, at, "name a good file in PEM"))
+    }
+
+    fn management(&self, from: &SecretFrom, folder: &Path) -> Result<Management, Misuse> {
+        let at = "broker.management";
+        let text = from.read(folder, at)?;
+        let url = Uri::parse(text.reveal());
+        let url = url.filter(|url| url.user.is_some() && url.password.is_some());
+        let url = url.ok_or_else(|| {
+            let fix = "it must hold https://USER:PASSWORD@HOST:PORT";
+            Misuse::new("this is no URL with credentials", at, fix)
+        })?;
+        match (url.scheme.as_str(), self.insecure) {
+            ("https", _) => Ok(Management { tls: Some(self.tls(folder)?), url }),
+            ("http", true) => Ok(Management { url, tls: None }),
+            _ => Err(Misuse::new("the scheme is not https", at, "write https://")),
+        }
     }
 
     fn addresses(&self) -> Result<(), Misuse> {

@@ -23,12 +23,14 @@ use lapin::{
     AsyncTcpStream, BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
     ExchangeKind, PublisherConfirm,
 };
+use rustls::ClientConfig;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::{Identity, Settings};
+use crate::config::{Identity, Settings, Uri};
 
 mod guard;
+pub(crate) mod http;
 mod login;
 pub(crate) mod tls;
 mod transport;
@@ -63,7 +65,7 @@ impl Link {
         let until = Instant::now() + PATIENCE;
         let login = Login::new(&settings.identity).await?;
         let lifetime = login.lifetime();
-        let socket = socket(settings, &place, until).await?;
+        let socket = socket(&settings.server, settings.tls.as_ref(), until).await?;
         let server = Arc::new(Mutex::new(None));
         let transport = Mutex::new(Some(Transport::new(socket, Arc::clone(&server))));
         let connect = async move |_: AMQPUri, _: Runtime<Kit>| {
@@ -164,22 +166,22 @@ impl Drop for Link {
 }
 
 async fn socket(
-    settings: &Settings,
-    place: &str,
+    at: &Uri,
+    tls: Option<&Arc<ClientConfig>>,
     until: Instant,
 ) -> Result<Box<dyn Socket>, Trouble> {
-    let host = settings.server.host.as_str();
-    let tcp = tokio::net::TcpStream::connect((host, settings.server.port));
-    let tcp = timeout_at(until, tcp).await.map_err(|_| Trouble::unreachable(place))?;
-    let tcp = tcp.map_err(|error| trouble::reaching(&error, place))?;
+    let (host, place) = (at.host.as_str(), at.place());
+    let tcp = tokio::net::TcpStream::connect((host, at.port));
+    let tcp = timeout_at(until, tcp).await.map_err(|_| Trouble::unreachable(&place))?;
+    let tcp = tcp.map_err(|error| trouble::reaching(&error, &place))?;
     // A confirmation that waits for more to send is time lost on every batch.
     let _ = tcp.set_nodelay(true);
-    let Some(tls) = &settings.tls else { return Ok(Box::new(tcp)) };
+    let Some(tls) = tls else { return Ok(Box::new(tcp)) };
     let name = rustls::pki_types::ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| Trouble::Refused(format!("`{host}` is no host name")))?;
     let shaken = tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, tcp);
-    let shaken = timeout_at(until, shaken).await.map_err(|_| Trouble::silent(place))?;
-    Ok(Box::new(shaken.map_err(|error| trouble::shaking(&error, place))?))
+    let shaken = timeout_at(until, shaken).await.map_err(|_| Trouble::silent(&place))?;
+    Ok(Box::new(shaken.map_err(|error| trouble::shaking(&error, &place))?))
 }
 
 /// A message for the broker.

@@ -6,6 +6,7 @@
 //! is a plain word, else by a digest of all of it; it is their word, like everything else of it.
 
 use bytes::Bytes;
+use chancery_core::header::SENDER;
 use chancery_core::seal::Sealed;
 use chancery_core::text::hex;
 use chancery_core::{AppendTime, Delivery, Fault, Field, Timestamp};
@@ -62,6 +63,9 @@ pub(crate) fn outgoing(sealed: &Sealed, settings: &Settings) -> Result<(String, 
         .with_headers(headers)
         .with_delivery_mode(PERSISTENT)
         .with_message_id(id.as_str().into());
+    if let Some(content_type) = content_type(sealed) {
+        properties = properties.with_content_type(content_type.into());
+    }
     if let Some(user) = &settings.user_id {
         properties = properties.with_user_id(user.as_str().into());
     }
@@ -72,6 +76,12 @@ pub(crate) fn outgoing(sealed: &Sealed, settings: &Settings) -> Result<(String, 
         body: sealed.body.clone(),
     };
     Ok((format!("{}/{id}", sealed.stream), message))
+}
+
+/// Consumers that know AMQP and not us look for it among the properties.
+fn content_type(sealed: &Sealed) -> Option<&str> {
+    let field = sealed.fields.iter().find(|field| field.name == "content-type")?;
+    std::str::from_utf8(&field.value).ok().filter(|text| text.len() <= SHORT_BYTES_MAX)
 }
 
 /// What makes brokers do something must not be sent because it once arrived.
@@ -117,8 +127,12 @@ pub(crate) fn delivery(message: Incoming, stream: &str, settings: &Settings) -> 
     let ours = |name: &str| {
         name == DELIVERY_COUNT || (stamped && name == STAMP) || (in_header && name == ORDERING_KEY)
     };
-    let fields = headers.inner().iter().filter(|(name, _)| !ours(name.as_str()));
-    let fields = fields.map(|(name, value)| Field::new(name.as_str(), bytes_of(value)));
+    let vouched = sender(&message.properties, settings);
+    let vouches = vouched.is_some();
+    let told = |name: &str| !vouches || !name.eq_ignore_ascii_case(SENDER);
+    let fields = headers.inner().iter().map(|(name, value)| (name.as_str(), value));
+    let fields = fields.filter(|(name, _)| !ours(name) && told(name));
+    let fields = fields.map(|(name, value)| Field::new(name, bytes_of(value))).chain(vouched);
     let mut delivery = Delivery {
         stream: stream.to_owned(),
         position: String::new(),
@@ -132,6 +146,14 @@ pub(crate) fn delivery(message: Incoming, stream: &str, settings: &Settings) -> 
     let id = id.map(|id| id.as_str()).filter(|id| is_word(id)).map(str::to_owned);
     delivery.position = format!("{stream}/{}", id.unwrap_or_else(|| digest(&delivery)));
     delivery
+}
+
+/// Whose connection it came on, where the operator has said which producer each user is: the
+/// broker lets nobody set another's `user-id`. Empty, which is no producer, where it says nothing.
+fn sender(properties: &BasicProperties, settings: &Settings) -> Option<Field> {
+    let user = properties.user_id().as_ref().map(|user| user.as_str());
+    let producer = user.and_then(|user| settings.users.get(user)).cloned().unwrap_or_default();
+    (!settings.users.is_empty()).then(|| Field::new(SENDER, producer))
 }
 
 fn is_word(id: &str) -> bool {

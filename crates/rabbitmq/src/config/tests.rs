@@ -43,6 +43,8 @@ fn what_is_wrong_is_said_with_its_place_and_without_a_secret() {
     no_pem["ca"] = json!("Cargo.toml");
     let mut long = good();
     long["streams"] = json!({"a": {"exchange": "x".repeat(256)}});
+    let mut management = good();
+    management["management"] = printed("http://auditor:hunter2@broker");
     for (config, at) in [
         (json!({"url": "amqps://o:hunter2@broker/shop"}), "broker.url"),
         (json!({"url": "kafka://broker"}), "broker.url"),
@@ -62,6 +64,7 @@ fn what_is_wrong_is_said_with_its_place_and_without_a_secret() {
         (no_window, "broker.window"),
         (no_pem, "broker.ca"),
         (long, "broker.streams.a"),
+        (management, "broker.management"),
     ] {
         let misuse = read(config.clone()).unwrap_err();
         assert_eq!(misuse.at, at, "{config}");

@@ -158,3 +158,23 @@ fn messages_of_others_have_positions_too() {
     assert_eq!(position(Some("a\n/b"), b"1"), digest);
     assert_ne!(position(None, b"2"), digest);
 }
+
+// Threat: a stolen key, used with another login; a client that vouches for itself.
+#[test]
+fn the_sender_is_whom_the_broker_vouches_for_and_nobody_else() {
+    let by = |user: Option<&str>, settings: &Settings| {
+        let forged = AMQPValue::LongString("svc-orders".into());
+        let mut message =
+            entries(vec![("chancery-sender", forged.clone()), ("Chancery-Sender", forged)]);
+        if let Some(user) = user {
+            message.properties = message.properties.with_user_id(user.into());
+        }
+        delivery(message, "a", settings).fields
+    };
+    let known = settings(|config| config.users = [("orders".into(), "svc-orders".into())].into());
+    let said = |producer: &'static str| vec![Field::new("chancery-sender", producer)];
+    assert_eq!(by(Some("orders"), &known), said("svc-orders"));
+    assert_eq!(by(Some("mallory"), &known), said(""));
+    assert_eq!(by(None, &known), said(""));
+    assert_eq!(by(Some("orders"), &settings(|_| {})).len(), 2, "without `users` nobody vouches");
+}

@@ -167,3 +167,14 @@ mod three {
 
     chancery_testkit::conformance!(super::On<Three>);
 }
+
+mod four {
+    pub(super) struct Four;
+
+    impl super::Which for Four {
+        const NAME: &'static str = "rabbitmq4";
+        const STAMPS: bool = true;
+    }
+
+    chancery_testkit::conformance!(super::On<Four>);
+}
