@@ -100,6 +100,8 @@ fn window() -> u16 {
 pub struct Settings {
     pub(crate) server: Uri,
     pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// Whether a client certificate is shown.
+    pub(crate) certificate: bool,
     pub(crate) identity: Identity,
     pub(crate) user_id: Option<String>,
     pub(crate) users: BTreeMap<String, String>,
@@ -165,6 +167,7 @@ impl Config {
         Ok(Settings {
             server,
             tls,
+            certificate: self.certificate.is_some(),
             identity,
             user_id: self.user_id,
             users: self.users,

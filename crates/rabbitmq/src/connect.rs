@@ -24,6 +24,7 @@ use lapin::{
     ExchangeKind, PublisherConfirm,
 };
 use rustls::ClientConfig;
+use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -44,6 +45,8 @@ use transport::{Kit, Socket, Transport};
 
 /// Longest time for a connection to be made, and for one answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(9);
+/// Long enough to hear that a certificate is refused.
+const LISTEN: Duration = Duration::from_millis(500);
 /// Silence of twice as long ends the connection, on both sides.
 const HEARTBEAT_SECONDS: u16 = 10;
 /// Most messages that are on their way to the broker at once.
@@ -82,7 +85,13 @@ impl Link {
         let runtime = Runtime::new(Kit(Tokio::current()));
         let made = Connection::connector(uri, runtime, connect, properties);
         let made = timeout_at(until, made).await.map_err(|_| Trouble::silent(&place))?;
-        let made = made.map_err(|error| trouble::connecting(&error, settings))?;
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let trouble = trouble::connecting(&error, settings);
+                return Err(certificate_refused(settings).await.unwrap_or(trouble));
+            }
+        };
         let connection = Arc::new(made);
         let refresh = match (&settings.identity, lifetime) {
             (Identity::Token(source), Some(lifetime)) => {
@@ -163,6 +172,18 @@ impl Drop for Link {
             refresh.abort();
         }
     }
+}
+
+/// Whether the server does not take our certificate. It says so when its part of the handshake is
+/// over, and its words are lost when they meet what we have sent meanwhile: so they are listened
+/// for on a connection of their own, on which we say nothing.
+async fn certificate_refused(settings: &Settings) -> Option<Trouble> {
+    let until = Instant::now() + LISTEN;
+    let tls = settings.tls.as_ref().filter(|_| settings.certificate)?;
+    let mut socket = socket(&settings.server, Some(tls), until).await.ok()?;
+    let heard = timeout_at(until, socket.read_u8()).await.ok()?;
+    let refused = trouble::shaking(&heard.err()?, &settings.server.place());
+    matches!(refused, Trouble::Refused(_)).then_some(refused)
 }
 
 async fn socket(

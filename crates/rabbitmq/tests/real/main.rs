@@ -10,5 +10,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod identities;
+mod strangers;
 mod suite;
 mod world;

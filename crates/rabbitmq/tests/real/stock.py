@@ -7,6 +7,8 @@ import base64
 import json
 import ssl
 import sys
+import threading
+import urllib.request
 
 import pika
 
@@ -36,14 +38,36 @@ def raw(text):
 
 
 def value(given):
-    return raw(given["bytes"]) if isinstance(given, dict) and "bytes" in given else given
+    if isinstance(given, dict) and "bytes" in given:
+        return raw(given["bytes"])
+    if isinstance(given, dict) and "nested" in given:
+        deep = "x"
+        for _ in range(given["nested"]):
+            deep = [deep]
+        return deep
+    return given
 
 
 def properties(given):
     given = dict(given)
-    if "headers" in given:
-        given["headers"] = {name: value(it) for name, it in given["headers"].items()}
+    headers = {name: value(it) for name, it in given.get("headers", {}).items()}
+    # Names that are not text cannot stand in JSON.
+    headers.update({raw(name): value(it) for name, it in given.pop("raw_headers", [])})
+    given["headers"] = headers
     return pika.BasicProperties(**given)
+
+
+def http(step):
+    """One request to the management interface, with the credentials in its URL."""
+    url = open(step["management"]).read().strip()
+    login, place = url.removeprefix("https://").split("@")
+    body = json.dumps(step.get("body", {})).encode()
+    request = urllib.request.Request(f"https://{place}{step['path']}", body, method=step["method"])
+    request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+    request.add_header("Content-Type", "application/json")
+    context = ssl.create_default_context(cafile=step["ca"])
+    with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+        return answer.status
 
 
 def shown(given):
@@ -76,15 +100,18 @@ def run(channel, step):
             properties=properties(step.get("properties", {})),
             mandatory=True,
         )
+    elif do == "http":
+        return http(step)
     elif do == "reject":
-        # Takes one message and gives it back so often.
-        for _ in range(step["times"]):
-            for method, _, _ in channel.consume(step["queue"], inactivity_timeout=10):
-                if method is None:
-                    raise RuntimeError("nothing came")
-                channel.basic_nack(method.delivery_tag, requeue=True)
+        # Gives what comes back, until the broker has had enough of it.
+        times = 0
+        for method, _, _ in channel.consume(step["queue"], inactivity_timeout=2):
+            if method is None:
                 break
-            channel.cancel()
+            channel.basic_nack(method.delivery_tag, requeue=True)
+            times += 1
+        channel.cancel()
+        return times
     elif do == "move":
         # Takes one message and publishes it elsewhere as it is, as tools for redrives do.
         for method, props, body in channel.consume(step["queue"], inactivity_timeout=10):
@@ -124,4 +151,9 @@ def main():
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
 
 
-main()
+# What is nested deeply is written by recursion.
+sys.setrecursionlimit(1_000_000)
+threading.stack_size(512 << 20)
+thread = threading.Thread(target=main)
+thread.start()
+thread.join()

@@ -11,6 +11,8 @@ use chancery_rabbitmq::{Config, RabbitBroker};
 use chancery_testkit::servers::{Server, pki};
 use serde_json::{Value, json};
 
+/// Both lines that are in use.
+pub(crate) const SERVERS: [&str; 2] = ["rabbitmq", "rabbitmq4"];
 pub(crate) const VHOST: &str = "shop";
 
 pub(crate) fn port(server: &Server, listener: &str) -> u16 {
