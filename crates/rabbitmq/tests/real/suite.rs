@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use chancery::{Broker, Windowed};
 use chancery_core::Fault;
 use chancery_rabbitmq::{RabbitBroker, RabbitWire};
-use chancery_testkit::conformance::features::RABBITMQ;
+use chancery_testkit::conformance::features::{RABBITMQ, RABBITMQ_3};
 use chancery_testkit::conformance::{
     Features, Fixture, GROUPS, NOWHERE, Place, Raw, STREAM, Wrong, message,
 };
@@ -21,7 +21,7 @@ struct On<S>(PhantomData<S>);
 
 trait Which: Send + 'static {
     const NAME: &'static str;
-    const STAMPS: bool;
+    const FEATURES: Features;
 }
 
 /// `rabbitmq/UNIQUE`, or `rabbitmq/UNIQUE/PORT` behind a proxy.
@@ -55,7 +55,7 @@ impl Corner {
         let queues: serde_json::Map<String, Value> =
             GROUPS.iter().map(|group| ((*group).to_owned(), json!(self.queue(group)))).collect();
         config["streams"] = json!({STREAM: {"exchange": self.exchange(), "queues": queues}});
-        if S::STAMPS {
+        if S::FEATURES.append_time {
             config["append_time"] = json!("broker");
         }
         config
@@ -77,7 +77,7 @@ impl Drop for Made {
 impl<S: Which> Fixture for On<S> {
     type Sink = RabbitBroker;
     type Source = Windowed<RabbitWire>;
-    const FEATURES: Features = Features { append_time: S::STAMPS, ..RABBITMQ };
+    const FEATURES: Features = S::FEATURES;
 
     fn fresh() -> Place {
         let name = format!("{}/{}", S::NAME, world::unique());
@@ -162,7 +162,7 @@ mod three {
 
     impl super::Which for Three {
         const NAME: &'static str = "rabbitmq";
-        const STAMPS: bool = false;
+        const FEATURES: super::Features = super::RABBITMQ_3;
     }
 
     chancery_testkit::conformance!(super::On<Three>);
@@ -173,7 +173,7 @@ mod four {
 
     impl super::Which for Four {
         const NAME: &'static str = "rabbitmq4";
-        const STAMPS: bool = true;
+        const FEATURES: super::Features = super::RABBITMQ;
     }
 
     chancery_testkit::conformance!(super::On<Four>);

@@ -55,13 +55,13 @@ impl Share {
     }
 }
 
-/// RabbitMQ with quorum queues; `append_time` where the server's timestamp interceptor is on.
+/// RabbitMQ 4 with quorum queues, and its timestamp interceptor on.
 pub const RABBITMQ: Features = Features {
     null_body: false,
     repeated_fields: false,
     binary_fields: true,
     binary_keys: false,
-    append_time: false,
+    append_time: true,
     history: false,
     share: Share::One,
     death: Duration::from_secs(5),
@@ -70,6 +70,9 @@ pub const RABBITMQ: Features = Features {
     control_fields: &["CC", "BCC", "x-delay", "x-match", "expiration"],
     server: true,
 };
+
+/// RabbitMQ 3, which Debian 12 has: it stamps nothing.
+pub const RABBITMQ_3: Features = Features { append_time: false, ..RABBITMQ };
 
 /// The embedded broker.
 pub const LOCAL: Features = Features {

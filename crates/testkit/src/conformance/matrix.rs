@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::features::{Features, KAFKA, LOCAL, NATS, SQS};
+use super::features::{Features, KAFKA, LOCAL, NATS, RABBITMQ, RABBITMQ_3, SQS};
 
 /// A broker that the suite has passed on.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,18 @@ pub struct Tried {
 pub const ALL: &[Tried] = &[
     Tried { broker: "embedded", servers: &["embedded broker"], crash: None, can: LOCAL },
     Tried { broker: "Kafka", servers: &["Kafka"], crash: Some(("kafka", true)), can: KAFKA },
+    Tried {
+        broker: "RabbitMQ 4",
+        servers: &["RabbitMQ 4.0.5"],
+        crash: Some(("rabbitmq4", true)),
+        can: RABBITMQ,
+    },
+    Tried {
+        broker: "RabbitMQ 3",
+        servers: &["RabbitMQ 3.10.8"],
+        crash: Some(("rabbitmq", true)),
+        can: RABBITMQ_3,
+    },
     Tried {
         broker: "NATS JetStream",
         servers: &["nats-server 2.15.2"],
