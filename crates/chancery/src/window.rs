@@ -102,6 +102,11 @@ impl<W: Wire> Windowed<W> {
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(every).await;
+                    // Whoever handles something for long must not keep what only waits.
+                    let wanted = lock(&window).let_go(|receipt| wire.wanted(receipt));
+                    if !wanted.is_empty() {
+                        wire.release(wanted);
+                    }
                     let receipts = lock(&window).receipts();
                     wire.keep_alive(receipts).await;
                 }

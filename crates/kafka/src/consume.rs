@@ -10,7 +10,7 @@ use chancery_core::{Delivery, Fault};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
-use crate::connect::consumer::{Consumer, Holder, Incoming, Mark, Place};
+use crate::connect::consumer::{Consumer, HAND_OVER, Holder, Incoming, Mark, Place};
 use crate::connect::{ANSWER, Trouble};
 use crate::convert::{self, Doing, TimeRule};
 
@@ -30,6 +30,11 @@ const DOWN: Duration = Duration::from_secs(10);
 const JOIN: Duration = Duration::from_secs(5);
 /// Between two attempts to write down what is settled, while the group changes.
 const AGAIN: Duration = Duration::from_millis(100);
+/// Longest wait for that. A broker answers one request of a connection after another, and one to
+/// join again is answered when the slowest member has let go of what it must.
+const WRITTEN: Duration = HAND_OVER.saturating_add(ANSWER);
+/// How often it is looked whether what waits is wanted back.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// One member of a consumer group.
 pub struct KafkaWire {
@@ -107,7 +112,7 @@ impl KafkaWire {
     }
 
     async fn write_down(&self, receipts: &[KafkaReceipt]) -> Result<(), Fault> {
-        let until = Instant::now() + ANSWER;
+        let until = Instant::now() + WRITTEN;
         loop {
             let marks = self.held.marks(receipts);
             if marks.is_empty() {
@@ -117,7 +122,7 @@ impl KafkaWire {
             let left = until.saturating_duration_since(Instant::now());
             let told = match tokio::time::timeout(left, commit).await {
                 Ok(Ok(told)) => told,
-                _ => Err(Trouble::silent(ANSWER)),
+                _ => Err(Trouble::silent(WRITTEN)),
             };
             match told {
                 Ok(()) => return Ok(()),
@@ -163,6 +168,10 @@ impl Wire for KafkaWire {
         self.write_down(&undo.receipts).await?;
         self.held.lock().settled(&std::mem::take(&mut undo.receipts));
         Ok(())
+    }
+
+    fn keep_alive_every(&self) -> Option<Duration> {
+        Some(LOOK)
     }
 
     fn lost(&self, receipt: &KafkaReceipt) -> bool {

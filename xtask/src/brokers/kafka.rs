@@ -18,6 +18,9 @@ const ARTIFACTS: [&str; 3] = [
     "org.apache.kafka:kafka-tools:4.3.1",
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
 ];
+/// MirrorMaker is a program of its own, which tests run.
+const MIRROR: [&str; 2] =
+    ["org.apache.kafka:connect-mirror:4.3.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"];
 const ISSUER: [&str; 1] = ["no.nav.security:mock-oauth2-server:2.2.1"];
 /// A cluster's id is any 16 bytes; a fixed one makes its data recognizable.
 const CLUSTER: &str = "Y2hhbmNlcnkta2Fma2ExMg";
@@ -48,6 +51,8 @@ pub(super) fn up(place: &Place) -> Result<Up, String> {
 }
 
 fn hardened(place: &Place, jars: &Path) -> Result<Up, String> {
+    let mirror = format!("kafka-mirror-{VERSION}");
+    install::maven(place, &mirror, "MirrorMaker (36 MB)", &MIRROR)?;
     pki::peer(&place.pki, "broker")?;
     let file = |name: &str| fs::read_to_string(place.pki.join(name)).map_err(|e| e.to_string());
     private_file(&place.home.join("node.pem"), &(file("broker.key")? + &file("broker.pem")?))?;

@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// paused, which throws away what was fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_millis(200);
 /// Longest time that a partition which is to move waits for what is in hand.
-const HAND_OVER: Duration = Duration::from_secs(60);
+pub(crate) const HAND_OVER: Duration = Duration::from_secs(20);
 /// How long a receiver that says nothing is still a member of its group.
 const SESSION: &str = "10000";
 

@@ -13,6 +13,7 @@
 
 mod foreign;
 mod identities;
+mod mirror;
 mod rebalance;
 mod refusals;
 mod suite;

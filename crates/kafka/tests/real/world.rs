@@ -172,11 +172,16 @@ impl Topic {
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        let name = self.name.clone();
-        administer(async move |admin| {
-            let _ = admin.delete_topics(&[&name], &AdminOptions::new()).await;
-        });
+        delete(vec![self.name.clone()]);
     }
+}
+
+/// Deletes topics; those that are not there stay so.
+pub(crate) fn delete(names: Vec<String>) {
+    administer(async move |admin| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let _ = admin.delete_topics(&names, &AdminOptions::new()).await;
+    });
 }
 
 /// Runs on a thread of its own: whoever asks may be in a runtime already.
