@@ -237,6 +237,8 @@ pub(crate) enum What {
     Throttled,
     /// The delivery is settled, or has become another's.
     Receipt,
+    /// A message is larger than the queue takes.
+    TooLarge,
     /// Something of its own.
     Server,
 }
@@ -264,6 +266,10 @@ impl Trouble {
             }
             "QueueDoesNotExist" | "NonExistentQueue" => What::NoQueue,
             "ReceiptHandleIsInvalid" => What::Receipt,
+            "BatchRequestTooLong" | "MessageTooLong" => What::TooLarge,
+            _ if said.contains("MessageTooLong") || said.contains("must be shorter than") => {
+                What::TooLarge
+            }
             "RequestThrottled"
             | "Throttling"
             | "ThrottlingException"

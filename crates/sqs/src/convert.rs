@@ -475,6 +475,7 @@ pub(crate) fn fault(server: &str, doing: &str, queue: &str, trouble: &Trouble) -
         What::Silent => format!("{said}; check the endpoint, the network and the server"),
         What::Throttled => format!("too many requests ({said}); ask for a higher quota"),
         What::Receipt => format!("the delivery is no longer ours ({said}); it comes again"),
+        What::TooLarge => format!("a message is too large for the queue: {said}"),
         What::Server => said.to_owned(),
     };
     let at = if queue.is_empty() { String::new() } else { format!(" `{queue}`") };

@@ -44,6 +44,13 @@ pub(crate) struct Queue {
     bytes_max: Option<usize>,
 }
 
+impl Queue {
+    pub(crate) fn new(name: String, url: String, bytes_max: Option<usize>) -> Queue {
+        let fifo = name.ends_with(FIFO);
+        Queue { name, url, fifo, bytes_max }
+    }
+}
+
 impl SqsBroker {
     /// Connects, and makes sure that the server knows who we are.
     ///
@@ -97,8 +104,7 @@ impl SqsBroker {
             Err(trouble) if trouble.what == What::NoQueue => return Err(told(trouble)),
             Err(_) => None,
         };
-        let fifo = name.ends_with(FIFO);
-        let queue = Queue { name, url, fifo, bytes_max };
+        let queue = Queue::new(name, url, bytes_max);
         queues.insert(named.to_owned(), queue.clone());
         Ok(queue)
     }

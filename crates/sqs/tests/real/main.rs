@@ -20,6 +20,9 @@ use chancery_testkit::conformance::{self, Features, Fixture, Place, Raw, Wrong};
 use chancery_testkit::proxy::Proxy;
 use chancery_testkit::servers;
 
+mod boto;
+mod others;
+mod refused;
 mod stock;
 
 use stock::{Corner, MINISTACK};

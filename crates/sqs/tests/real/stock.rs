@@ -17,17 +17,17 @@ use chancery_testkit::servers::Server;
 
 /// Groups that have a queue in each corner.
 pub(crate) const GROUPS: [&str; 3] = ["g", "billing", "audit"];
-/// Long enough for a loaded machine, short enough to wait for.
-pub(crate) const VISIBILITY_S: u32 = 6;
 
 /// A kind of server.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) tls: bool,
+    /// Long enough for a loaded machine, short enough to wait for.
+    pub(crate) visibility_s: u32,
 }
 
-pub(crate) static MINISTACK: Kind = Kind { name: "sqs", tls: true };
-pub(crate) static ELASTICMQ: Kind = Kind { name: "elasticmq", tls: false };
+pub(crate) static MINISTACK: Kind = Kind { name: "sqs", tls: true, visibility_s: 8 };
+pub(crate) static ELASTICMQ: Kind = Kind { name: "elasticmq", tls: false, visibility_s: 15 };
 
 /// Queues that nobody else uses.
 #[derive(Clone)]
@@ -126,7 +126,7 @@ impl Corner {
             profile: None,
             credentials: Some(change.credentials.unwrap_or_else(|| self.credentials(service))),
             config: None,
-            visibility_s: VISIBILITY_S,
+            visibility_s: self.kind.visibility_s,
             streams: BTreeMap::from([(STREAM.to_owned(), address)]),
         }
     }

@@ -116,7 +116,7 @@ pub const SQS: Features = Features {
     history: false,
     // It is by messages, but a receiver takes ten of them at once.
     share: Share::One,
-    death: Duration::from_secs(8),
+    death: Duration::from_secs(10),
     // Other than text travels in base64, and what SQS limits is the text.
     body_bytes_max: 760 << 10,
     fields_max: 10,
