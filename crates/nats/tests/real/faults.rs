@@ -140,7 +140,7 @@ async fn a_key_keeps_its_order_while_the_pin_moves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_was_cut_off_has_lost_what_it_had() {
     let corner = Corner::new();
-    let port = crate::suite::port();
+    let port = crate::fixture::port();
     let proxy = Proxy::to(port).await;
     let mut through = placed(config("admin"), &corner.id);
     through["url"] = format!("tls://localhost:{}", proxy.port()).into();
@@ -189,7 +189,7 @@ async fn being_first_with_an_id_is_an_incident_and_never_silent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_confirmation_is_no_incident_and_no_second_message() {
     let corner = Corner::new();
-    let proxy = Proxy::to(crate::suite::port()).await;
+    let proxy = Proxy::to(crate::fixture::port()).await;
     let mut through = placed(config("admin"), &corner.id);
     through["url"] = format!("tls://localhost:{}", proxy.port()).into();
     let broker = connect(&through).await.unwrap();

@@ -9,6 +9,7 @@
 )]
 
 mod faults;
+mod fixture;
 mod identity;
 mod inspect;
 mod stock;
