@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,9 +88,27 @@ pub struct Windowed<W: Wire> {
     alive: Option<JoinHandle<()>>,
 }
 
-/// Settles one message of a window.
-#[derive(Debug)]
-pub struct Ticket(u64);
+/// Settles one message of a window. One that is dropped instead, with a future that was cancelled,
+/// gives its message back: nothing stays in a hand that is gone.
+pub struct Ticket<R: Clone> {
+    id: u64,
+    window: Weak<Mutex<Window<R>>>,
+}
+
+impl<R: Clone> Drop for Ticket<R> {
+    fn drop(&mut self) {
+        // What was settled, or given back, is not in hand any more.
+        if let Some(window) = self.window.upgrade() {
+            lock(&window).give_back(self.id, Instant::now());
+        }
+    }
+}
+
+impl<R: Clone> std::fmt::Debug for Ticket<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ticket").field(&self.id).finish()
+    }
+}
 
 impl<W: Wire> Windowed<W> {
     /// A source that holds at most `size_max` messages that are not settled. Must be called
@@ -136,25 +154,27 @@ impl<W: Wire> Windowed<W> {
         Ok(())
     }
 
-    fn take(&self, max: usize) -> Vec<(Delivery, Ticket)> {
+    fn take(&self, max: usize) -> Vec<(Delivery, Ticket<W::Receipt>)> {
         let mut window = lock(&self.window);
         window.forget(|receipt| self.wire.lost(receipt));
         let wanted = window.let_go(|receipt| self.wire.wanted(receipt));
         if !wanted.is_empty() {
             self.wire.release(wanted);
         }
-        window.take(max, Instant::now())
+        let taken = window.take(max, Instant::now()).into_iter();
+        let ticket = |id| Ticket { id, window: Arc::downgrade(&self.window) };
+        taken.map(|(delivery, id)| (delivery, ticket(id))).collect()
     }
 }
 
 impl<W: Wire> Source for Windowed<W> {
-    type Receipt = Ticket;
+    type Receipt = Ticket<W::Receipt>;
 
     async fn receive(
         &mut self,
         max: usize,
         wait: Duration,
-    ) -> Result<Vec<(Delivery, Ticket)>, Fault> {
+    ) -> Result<Vec<(Delivery, Ticket<W::Receipt>)>, Fault> {
         let until = Instant::now() + wait;
         // New messages come in before the returned ones have their turn, so that these starve
         // nobody.
@@ -170,8 +190,8 @@ impl<W: Wire> Source for Windowed<W> {
         }
     }
 
-    async fn acknowledge(&mut self, receipts: Vec<Ticket>) -> Result<(), Fault> {
-        let ids: Vec<u64> = receipts.into_iter().map(|Ticket(id)| id).collect();
+    async fn acknowledge(&mut self, receipts: Vec<Self::Receipt>) -> Result<(), Fault> {
+        let ids: Vec<u64> = receipts.iter().map(|ticket| ticket.id).collect();
         let known = lock(&self.window).named(&ids);
         if known.is_empty() {
             return Ok(());
@@ -187,13 +207,14 @@ impl<W: Wire> Source for Windowed<W> {
         told
     }
 
-    async fn give_back(&mut self, receipt: Ticket, delay: Duration) -> Result<(), Fault> {
-        lock(&self.window).give_back(receipt.0, Instant::now() + delay);
+    async fn give_back(&mut self, receipt: Self::Receipt, delay: Duration) -> Result<(), Fault> {
+        lock(&self.window).give_back(receipt.id, Instant::now() + delay);
         Ok(())
     }
 
-    async fn pass_over(&mut self, receipts: Vec<(Ticket, Duration)>) -> Result<(), Fault> {
-        for (Ticket(id), delay) in receipts {
+    async fn pass_over(&mut self, receipts: Vec<(Self::Receipt, Duration)>) -> Result<(), Fault> {
+        for (ticket, delay) in receipts {
+            let id = ticket.id;
             let known = lock(&self.window).named(&[id]);
             let Some(receipt) = known.first() else { continue };
             // One that the broker would not take stays here.
@@ -271,7 +292,7 @@ impl<R: Clone> Window<R> {
     }
 
     /// What may be handled now: of each key, nothing before an earlier one that waits.
-    fn take(&mut self, max: usize, now: Instant) -> Vec<(Delivery, Ticket)> {
+    fn take(&mut self, max: usize, now: Instant) -> Vec<(Delivery, u64)> {
         let mut taken = Vec::new();
         loop {
             let before = taken.len();
@@ -280,7 +301,7 @@ impl<R: Clone> Window<R> {
                 if taken.len() < max && self.may_go(id, now) {
                     self.unwait(id);
                     let slot = self.messages.get(&id);
-                    taken.extend(slot.map(|slot| (slot.delivery.clone(), Ticket(id))));
+                    taken.extend(slot.map(|slot| (slot.delivery.clone(), id)));
                 }
             }
             // One that goes may have been in the way of an earlier turn's.

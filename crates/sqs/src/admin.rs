@@ -258,7 +258,7 @@ impl Found<'_> {
     }
 }
 
-/// Whether a policy allows something to everybody, without a condition.
+/// Whether a policy allows something to everybody, without a condition on who or what they are.
 fn is_open(policy: &Value) -> bool {
     let statements = match policy.get("Statement") {
         Some(Value::Array(statements)) => statements.iter().collect(),
@@ -277,10 +277,27 @@ fn is_open(policy: &Value) -> bool {
             _ => false,
         };
         allows
-            && statement.get("Condition").is_none()
+            && !statement.get("Condition").is_some_and(names_somebody)
             && (statement.get("NotPrincipal").is_some()
                 || statement.get("Principal").is_some_and(everybody))
     })
+}
+
+/// Whether a condition is about who asks; one of transport or time leaves everybody.
+fn names_somebody(condition: &Value) -> bool {
+    const WHO: [&str; 8] = [
+        "aws:sourcearn",
+        "aws:sourceaccount",
+        "aws:sourceorgid",
+        "aws:principalarn",
+        "aws:principalaccount",
+        "aws:principalorgid",
+        "aws:principalorgpaths",
+        "aws:userid",
+    ];
+    let tests = condition.as_object().into_iter().flat_map(|tests| tests.values());
+    let mut keys = tests.filter_map(Value::as_object).flat_map(|keys| keys.keys());
+    keys.any(|key| WHO.contains(&key.to_ascii_lowercase().as_str()))
 }
 
 #[cfg(test)]

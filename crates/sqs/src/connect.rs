@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region};
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_sqs::Client as Sqs;
 use aws_sdk_sqs::config::interceptors::BeforeTransmitInterceptorContextRef;
@@ -45,7 +45,7 @@ pub(crate) struct Options {
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) sqs: Sqs,
-    aws: SdkConfig,
+    sts: aws_sdk_sts::Client,
     /// Where requests go, in words.
     pub(crate) server: String,
 }
@@ -111,7 +111,12 @@ impl Client {
         if !options.insecure {
             sqs = sqs.interceptor(OnlyTls);
         }
-        Client { sqs: Sqs::from_conf(sqs.build()), aws, server }
+        let mut sts = aws_sdk_sts::config::Builder::from(&aws);
+        if !options.insecure {
+            sts = sts.interceptor(OnlyTls);
+        }
+        let sts = aws_sdk_sts::Client::from_conf(sts.build());
+        Client { sqs: Sqs::from_conf(sqs.build()), sts, server }
     }
 
     /// A request that waits for the server this long, and is not repeated by the library.
@@ -138,8 +143,7 @@ impl Client {
 
     /// How the server knows us. Needs no right, but a server that answers for STS.
     pub(crate) async fn identity(&self) -> Option<String> {
-        let sts = aws_sdk_sts::Client::new(&self.aws);
-        sts.get_caller_identity().send().await.ok()?.arn
+        self.sts.get_caller_identity().send().await.ok()?.arn
     }
 }
 

@@ -266,20 +266,25 @@ fn escape(key: &[u8]) -> Result<String, String> {
     Ok(group)
 }
 
-/// The key of a group. One that nobody of us has escaped stands for itself.
+/// The key of a group. One that nobody of us has escaped so is a key that nobody can have signed:
+/// two groups are never one key, which two receivers would have at once.
 fn unescape(group: &str) -> Option<Bytes> {
     if group.starts_with(KEYLESS) {
         return None;
     }
+    let key = unescaped(group);
+    let canonical = key.as_deref().is_some_and(|key| escape(key).is_ok_and(|it| it == group));
+    let nobodys = || Bytes::from([b"\0", group.as_bytes()].concat());
+    Some(key.filter(|_| canonical).unwrap_or_else(nobodys))
+}
+
+fn unescaped(group: &str) -> Option<Bytes> {
     let mut key = Vec::with_capacity(group.len());
     let mut rest = group;
     while let Some((plain, escaped)) = rest.split_once('%') {
         key.extend(plain.bytes());
         let digits = escaped.get(..2).filter(|digits| digits.bytes().all(is_upper_hex));
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => key.push(byte),
-            None => return Some(Bytes::copy_from_slice(group.as_bytes())),
-        }
+        key.push(digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())?);
         rest = escaped.get(2..).unwrap_or_default();
     }
     key.extend(rest.bytes());

@@ -86,7 +86,7 @@ proptest! {
                 }
                 Step::Take(max) => {
                     let taken = window.take(max, at(model.now));
-                    for (delivery, Ticket(id)) in &taken {
+                    for (delivery, id) in &taken {
                         let n: usize = delivery.position.parse().unwrap();
                         prop_assert!(model.may_go(n), "{n} came out of turn: {:?}", model.messages);
                         model.messages[n].1 = Place::Hand;
@@ -128,7 +128,7 @@ proptest! {
             window.give_back(id, at(model.now));
         }
         let (mut drained, end) = (0, at(model.now + 1_000));
-        while let Some((_, Ticket(id))) = window.take(1, end).pop() {
+        while let Some((_, id)) = window.take(1, end).pop() {
             window.settle(id);
             drained += 1;
         }
@@ -211,7 +211,7 @@ impl Wire for Memory {
     }
 }
 
-fn names(batch: &[(Delivery, Ticket)]) -> Vec<&str> {
+fn names<R>(batch: &[(Delivery, R)]) -> Vec<&str> {
     batch.iter().map(|(delivery, _)| delivery.position.as_str()).collect()
 }
 
@@ -310,6 +310,19 @@ async fn what_is_passed_over_holds_nothing_back() {
     let mut source = Windowed::new(Memory::of(&[(Some("k"), "stranger"), (Some("k"), "1")]), 10);
     let (_, stranger) = source.receive(1, Duration::ZERO).await.unwrap().remove(0);
     source.pass_over(vec![(stranger, Duration::from_secs(5))]).await.unwrap();
-    assert_eq!(names(&source.receive(9, Duration::ZERO).await.unwrap()), ["1"]);
+    let in_hand = source.receive(9, Duration::ZERO).await.unwrap();
+    assert_eq!(names(&in_hand), ["1"]);
     assert_eq!(names(&source.receive(9, Duration::from_secs(9)).await.unwrap()), ["stranger"]);
+}
+
+// A consumer whose future is cancelled, and which is run again, must meet its messages again.
+#[tokio::test]
+async fn what_a_dropped_ticket_had_comes_again() {
+    let memory = Memory::of(&[(Some("k"), "1"), (Some("k"), "2")]);
+    let mut source = Windowed::new(memory, 10);
+    let batch = source.receive(2, Duration::ZERO).await.unwrap();
+    assert_eq!(names(&batch), ["1", "2"]);
+    drop(batch);
+    let batch = source.receive(2, Duration::ZERO).await.unwrap();
+    assert_eq!(names(&batch), ["1", "2"]);
 }

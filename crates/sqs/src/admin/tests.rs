@@ -58,13 +58,14 @@ fn a_policy_for_everybody_is_found() {
         r#"{"Statement": {"Effect": "Allow", "Principal": {"AWS": ["1", "*"]}}}"#,
         r#"{"Statement": {"Effect": "Allow", "NotPrincipal": {"AWS": "1"}}}"#,
         "not json",
+        r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "true"}}}}"#,
     ] {
         assert!(is_found(open), "{open}");
     }
     for closed in [
         r#"{"Statement": [{"Effect": "Deny", "Principal": "*"}]}"#,
         r#"{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:user/a"}}]}"#,
-        r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Condition": {"ArnEquals": {}}}}"#,
+        r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Condition": {"ArnEquals": {"aws:SourceArn": "arn:aws:sns:x:1:t"}}}}"#,
         r#"{"Statement": []}"#,
     ] {
         assert!(!is_found(closed), "{closed}");
