@@ -43,6 +43,8 @@ pub trait Fixture: 'static {
     type Source: Source;
     /// What it can honestly do.
     const FEATURES: Features;
+    /// A flood: as many messages of one key as it takes within seconds.
+    const FLOOD: usize = 3_000;
 
     /// An empty broker, or an unused corner of one.
     fn fresh() -> Place;

@@ -42,6 +42,7 @@ impl Fixture for ElasticMq {
         death: Duration::from_secs(18),
         ..SQS
     };
+    const FLOOD: usize = 300;
 
     fn fresh() -> Place {
         let corner = Corner::fresh(&ELASTICMQ);

@@ -33,6 +33,8 @@ impl Fixture for Sqs {
     type Sink = SqsBroker;
     type Source = Windowed<SqsWire>;
     const FEATURES: Features = SQS;
+    // One request for each: no two of a key are sent together.
+    const FLOOD: usize = 300;
 
     fn fresh() -> Place {
         let corner = Corner::fresh(&MINISTACK);

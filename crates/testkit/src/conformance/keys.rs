@@ -158,7 +158,7 @@ pub async fn a_blocked_key_does_not_stop_others<F: Fixture>() {
         // Whoever has a whole key gets more of it: it is stuck when it waits for something.
         first.give_back(held.remove(0).1, Duration::from_secs(3_600)).await.unwrap();
     }
-    let flood: Vec<(Option<&str>, &str)> = vec![(Some("stuck"), "flood"); 3_000];
+    let flood: Vec<(Option<&str>, &str)> = vec![(Some("stuck"), "flood"); F::FLOOD];
     append::<F>(&place.name, &flood).await;
     append::<F>(&place.name, &[(Some("k"), "honest")]).await;
     let mut second = F::source(&place.name, STREAM, "g").await;
