@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use super::place::{Fixture, Place, Up, secret};
+use super::place::{Fixture, Place, Up};
 use super::process::{listens, output};
 use super::{SERVICES, install, private_file};
 
@@ -13,14 +13,13 @@ const VERSION: &str = "1.5.33";
 /// The server, and boto3, the client that everybody else uses.
 const PACKAGES: [&str; 3] = ["ministack==1.5.33", "boto3==1.43.106", "cryptography==50.0.2"];
 const SETUP: &str = include_str!("sqs/setup.py");
-/// The server checks no signature of this one key; nobody but the set-up uses it.
-const ROOT: &str = "ROOTKEYOFTHESETUP001";
+/// The server checks no signature of its root's key: the set-up has it, and no secret for it.
+const ROOT: &str = "test";
 
 pub(super) fn up(place: &Place) -> Result<Up, String> {
     let what = format!("ministack {VERSION} and boto3 from PyPI (95 MB, half a minute)");
     let venv = install::pip(place, &format!("ministack-{VERSION}"), &what, &PACKAGES)?;
     let port = place.port("sqs")?;
-    let root = secret(&place.home.join("root"))?;
     let mut server = Command::new(venv.join("bin/ministack"));
     server
         .env("AUTH", "true")
@@ -28,10 +27,11 @@ pub(super) fn up(place: &Place) -> Result<Up, String> {
         .env("GATEWAY_PORT", port.to_string())
         .env("MINISTACK_HOST", "localhost")
         .env("PERSIST_STATE", "0")
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
         .env("TMPDIR", place.folder("tmp")?)
         .env("S3_DATA_DIR", place.folder("s3")?)
         .env("STATE_DIR", place.folder("state")?);
-    as_root(&mut server, &root);
     let scheme = match place.fixture {
         Fixture::Hardened => {
             server
@@ -50,9 +50,12 @@ pub(super) fn up(place: &Place) -> Result<Up, String> {
     let script = place.home.join("setup.py");
     private_file(&script, SETUP)?;
     let mut setup = Command::new(venv.join("bin/python"));
-    as_root(&mut setup, &root);
     setup
         .arg(&script)
+        .env("AWS_ACCESS_KEY_ID", ROOT)
+        .env("AWS_SECRET_ACCESS_KEY", ROOT)
+        .env_remove("AWS_SESSION_TOKEN")
+        .env_remove("AWS_PROFILE")
         .env("ENDPOINT", &url)
         .env("CA", place.pki.join("ca.pem"))
         .env("CLIENTS", place.folder("clients")?)
@@ -62,12 +65,4 @@ pub(super) fn up(place: &Place) -> Result<Up, String> {
         return Err(why);
     }
     Ok(Up::new(&format!("ministack {VERSION}"), &[("sqs", url)]))
-}
-
-fn as_root(command: &mut Command, secret: &str) {
-    command
-        .env("AWS_ACCESS_KEY_ID", ROOT)
-        .env("AWS_SECRET_ACCESS_KEY", secret)
-        .env_remove("AWS_SESSION_TOKEN")
-        .env_remove("AWS_PROFILE");
 }
