@@ -50,6 +50,10 @@ pub struct Config {
     /// How long a receiver's silence takes its messages from it, in seconds: 3 to 43200.
     #[serde(default = "visibility_s")]
     pub visibility_s: u32,
+    /// The producer behind each `SenderId` of AWS. With it, a message is refused unless AWS
+    /// vouches for its sender and that is who signed it.
+    #[serde(default)]
+    pub users: BTreeMap<String, String>,
     /// Where streams are.
     #[serde(default)]
     pub streams: BTreeMap<String, Address>,
@@ -92,6 +96,7 @@ pub struct Settings {
     pub(crate) credentials: Option<PathBuf>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) visibility: Duration,
+    pub(crate) users: BTreeMap<String, String>,
     pub(crate) streams: BTreeMap<String, Address>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
 }
@@ -128,6 +133,7 @@ impl Config {
             credentials: file(self.credentials, "broker.credentials").transpose()?,
             config: file(self.config, "broker.config").transpose()?,
             visibility: Duration::from_secs(self.visibility_s.into()),
+            users: self.users,
             streams: self.streams,
             clock: None,
         })

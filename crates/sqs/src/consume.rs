@@ -2,6 +2,7 @@
 //! Receiving. A request that waits at the server runs in a task of its own: whoever stops waiting
 //! for it loses nothing that it brings.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ struct Link {
     queue: Queue,
     via: Via,
     visibility: Duration,
+    users: BTreeMap<String, String>,
     /// What was said of visibility is said in order: a message that was given back is not taken
     /// again by a word that was on its way.
     telling: tokio::sync::Mutex<()>,
@@ -89,6 +91,7 @@ impl SqsWire {
             queue,
             via: settings.via(stream),
             visibility: settings.visibility,
+            users: settings.users.clone(),
             telling: tokio::sync::Mutex::default(),
         };
         link.may_settle().await?;
@@ -329,7 +332,7 @@ impl Link {
         let mut taken = Vec::new();
         for message in answer.messages.unwrap_or_default() {
             if let Some((delivery, handle)) =
-                delivery(&self.stream, &self.queue.name, self.via, message)
+                delivery(&self.stream, &self.queue.name, self.via, &self.users, message)
             {
                 let held = Held { handle, until: Mutex::new(until) };
                 taken.push((delivery, SqsReceipt(Arc::new(held))));

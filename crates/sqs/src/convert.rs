@@ -13,7 +13,7 @@ use aws_sdk_sqs::types::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use chancery_core::header::{HEADER, SALT, SIGNATURE};
+use chancery_core::header::{HEADER, SALT, SENDER, SIGNATURE};
 use chancery_core::seal::Sealed;
 use chancery_core::text::b64u;
 use chancery_core::{AppendTime, Delivery, Fault, Field, Timestamp};
@@ -300,6 +300,7 @@ pub(crate) fn delivery(
     stream: &str,
     queue: &str,
     via: Via,
+    users: &BTreeMap<String, String>,
     message: Message,
 ) -> Option<(Delivery, String)> {
     let id = message.message_id.as_deref()?;
@@ -315,6 +316,12 @@ pub(crate) fn delivery(
     };
     let mut fields = in_order(fields);
     let body = decode_body(&mut fields, body);
+    if !users.is_empty() {
+        // Whoever vouches for himself vouches for nobody.
+        fields.retain(|field| !field.name.eq_ignore_ascii_case(SENDER));
+        let producer = system.get(&System::SenderId).and_then(|id| users.get(id));
+        fields.push(Field::new(SENDER, producer.cloned().unwrap_or_default()));
+    }
     let sent = system.get(&System::SentTimestamp).and_then(|ms| ms.parse().ok());
     let received = system.get(&System::ApproximateReceiveCount).and_then(|n| n.parse().ok());
     let delivery = Delivery {
@@ -386,7 +393,12 @@ fn unwrap(fields: BTreeMap<String, Bytes>, body: String) -> (BTreeMap<String, By
 
 /// What of the attributes a receiver asks for.
 pub(crate) fn asked() -> Vec<System> {
-    vec![System::SentTimestamp, System::ApproximateReceiveCount, System::MessageGroupId]
+    vec![
+        System::SenderId,
+        System::SentTimestamp,
+        System::ApproximateReceiveCount,
+        System::MessageGroupId,
+    ]
 }
 
 /// One of a batch of acknowledgements.

@@ -43,7 +43,7 @@ fn arrive(outgoing: &Outgoing) -> Delivery {
     let attributes: Vec<_> = outgoing.attributes.clone().into_iter().collect();
     let group = entry.message_group_id().unwrap();
     let message = message(group, &attributes, entry.message_body());
-    delivery("orders.created", "q.fifo", Via::Direct, message).unwrap().0
+    delivery("orders.created", "q.fifo", Via::Direct, &BTreeMap::new(), message).unwrap().0
 }
 
 fn fields(delivery: &Delivery) -> Vec<(&str, &[u8])> {
@@ -94,7 +94,8 @@ fn a_second_signature_beside_a_whole_header_stays_a_second_one() {
         (HEADER.to_owned(), text("String", &format!("{H}~{SIG}"))),
         (SIGNATURE.to_owned(), text("String", "1;forged")),
     ];
-    let (delivery, _) = delivery("s", "q", Via::Direct, message("k", &forged, "{}")).unwrap();
+    let (delivery, _) =
+        delivery("s", "q", Via::Direct, &BTreeMap::new(), message("k", &forged, "{}")).unwrap();
     let names: Vec<&str> = delivery.fields.iter().map(|field| &*field.name).collect();
     assert_eq!(names, [HEADER, SIGNATURE, SIGNATURE]);
 }
@@ -103,7 +104,8 @@ fn a_second_signature_beside_a_whole_header_stays_a_second_one() {
 fn an_attribute_that_does_not_split_is_left_as_it_is() {
     for value in ["{}", "{}~", "~", "{}~a~b~c", "{}~~salt", "", "{} ~s"] {
         let raw = [(HEADER.to_owned(), attribute(value.as_bytes()))];
-        let (delivery, _) = delivery("s", "q", Via::Direct, message("k", &raw, "{}")).unwrap();
+        let (delivery, _) =
+            delivery("s", "q", Via::Direct, &BTreeMap::new(), message("k", &raw, "{}")).unwrap();
         assert_eq!(fields(&delivery), [(HEADER, value.as_bytes())], "{value}");
     }
 }
@@ -136,7 +138,8 @@ fn a_mark_that_is_no_encoding_stays_with_its_body() {
     for (mark, body) in [("b64", "not base64!"), ("b64", "QQ"), ("empty", "full"), ("gzip", "QQ==")]
     {
         let raw = [(ENCODING.to_owned(), text("String", mark))];
-        let (delivery, _) = delivery("s", "q", Via::Direct, message("k", &raw, body)).unwrap();
+        let (delivery, _) =
+            delivery("s", "q", Via::Direct, &BTreeMap::new(), message("k", &raw, body)).unwrap();
         assert_eq!(fields(&delivery), [(ENCODING, mark.as_bytes())]);
         assert_eq!(delivery.body.as_deref(), Some(body.as_bytes()));
     }
@@ -272,7 +275,9 @@ fn what_sns_wrapped_is_unwrapped_and_nothing_else() {
             "b": {"Type": "Binary", "Value": "AAE="},
         },
     });
-    let arrive = |via, body: &str| delivery("s", "q", via, message("k", &[], body)).unwrap().0;
+    let arrive = |via, body: &str| {
+        delivery("s", "q", via, &BTreeMap::new(), message("k", &[], body)).unwrap().0
+    };
     let got = arrive(Via::Sns, &wrapped.to_string());
     let expected = [("b", &b"\0\x01"[..]), (HEADER, H.as_bytes()), (SIGNATURE, SIG.as_bytes())];
     assert_eq!(fields(&got), expected);
@@ -285,18 +290,33 @@ fn what_sns_wrapped_is_unwrapped_and_nothing_else() {
     }
 }
 
+// Threat: a stolen key, used with another login; a client that vouches for itself.
+#[test]
+fn the_sender_is_whom_aws_vouches_for_and_nobody_else() {
+    let users = BTreeMap::from([("AIDAORDERS".to_owned(), "orders".to_owned())]);
+    let forged = ["chancery-sender", "Chancery-Sender"]
+        .map(|name| (name.to_owned(), text("String", "orders")));
+    for (id, producer) in [("AIDAORDERS", "orders"), ("AIDAMALLORY", ""), ("", "")] {
+        let mut message = message("k", &forged, "{}");
+        let system = message.attributes.get_or_insert_default();
+        system.insert(System::SenderId, id.to_owned());
+        let (told, _) = delivery("s", "q", Via::Direct, &users, message).unwrap();
+        assert_eq!(fields(&told), [(SENDER, producer.as_bytes())], "{id}");
+    }
+}
+
 #[test]
 fn a_message_without_id_or_handle_is_none() {
     let nameless = Message::builder().receipt_handle("h").body("b").build();
-    assert!(delivery("s", "q", Via::Direct, nameless).is_none());
+    assert!(delivery("s", "q", Via::Direct, &BTreeMap::new(), nameless).is_none());
     let held = Message::builder().message_id("m").body("b").build();
-    assert!(delivery("s", "q", Via::Direct, held).is_none());
+    assert!(delivery("s", "q", Via::Direct, &BTreeMap::new(), held).is_none());
 }
 
 #[test]
 fn without_a_time_of_the_broker_there_is_none() {
     let bare = Message::builder().message_id("m").receipt_handle("h").body("b");
     let lies = bare.attributes(System::SentTimestamp, "yesterday").build();
-    let (delivery, _) = delivery("s", "q", Via::Direct, lies).unwrap();
+    let (delivery, _) = delivery("s", "q", Via::Direct, &BTreeMap::new(), lies).unwrap();
     assert_eq!((delivery.appended, delivery.deliveries), (AppendTime::Unknown, 1));
 }

@@ -127,6 +127,7 @@ impl Corner {
             credentials: Some(change.credentials.unwrap_or_else(|| self.credentials(service))),
             config: None,
             visibility_s: self.kind.visibility_s,
+            users: BTreeMap::new(),
             streams: BTreeMap::from([(STREAM.to_owned(), address)]),
         }
     }
