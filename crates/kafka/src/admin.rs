@@ -2,7 +2,7 @@
 //! What a live topic is set to, and how far a group is behind.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chancery::{Broker, Clock, Finding, Lag, Live, Promise, SystemClock, TimeSource, Windowed};
 use chancery_core::Fault;
@@ -26,17 +26,11 @@ impl Broker for KafkaBroker {
         let mut topics = vec![settings.topic(stream)];
         topics.extend(settings.mirrors(stream));
         let group = settings.group(stream, group);
-        let mut rule = None;
         for topic in &topics {
             let doing = Doing::Receive { topic: topic.clone(), group: group.clone() };
             self.look_up(topic, &doing).await?;
-            // A client's time is believed only if every topic bounds it.
-            let known = ask::topic_settings(settings, topic).await;
-            let here = known.map_or(TimeRule::Nothing, |known| time_rule(&known));
-            rule = Some(rule.map_or(here, |rule| looser(rule, here)));
         }
-        let times = Arc::new(Mutex::new(rule.unwrap_or_default()));
-        let wire = KafkaWire::join(settings, stream, &topics, &group, times).await?;
+        let wire = KafkaWire::join(settings, stream, &topics, &group).await?;
         Ok(Windowed::new(wire, WINDOW))
     }
 
@@ -138,6 +132,21 @@ fn identity(settings: &Settings) -> Option<String> {
         (Some(Sasl::Token(_)), _) => None,
         (None, tls) => tls.as_ref()?.subject().map(|(name, _)| format!("certificate {name}")),
     }
+}
+
+/// What a client's time is worth on these topics; believed only if each of them bounds it. An
+/// error: nobody could be asked.
+pub(crate) async fn times(settings: &Settings, topics: &[String]) -> Result<TimeRule, Trouble> {
+    let mut rule = None;
+    for topic in topics {
+        let here = match ask::topic_settings(settings, topic).await {
+            Ok(known) => time_rule(&known),
+            Err(trouble) if trouble.may_pass() => return Err(trouble),
+            Err(_) => TimeRule::Nothing,
+        };
+        rule = Some(rule.map_or(here, |rule| looser(rule, here)));
+    }
+    Ok(rule.unwrap_or_default())
 }
 
 /// What a client's time is worth under these settings.

@@ -9,6 +9,7 @@ use chancery::Wire;
 use chancery_core::{Delivery, Fault};
 use tokio::sync::Notify;
 
+use crate::admin;
 use crate::config::Settings;
 use crate::connect::consumer::{Consumer, HAND_OVER, Holder, Incoming, Mark, Place};
 use crate::connect::{ANSWER, Trouble};
@@ -33,6 +34,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait for that. A broker answers one request of a connection after another, and one to
 /// join again is answered when the slowest member has let go of what it must.
 const WRITTEN: Duration = HAND_OVER.saturating_add(ANSWER);
+/// How long what the topics bound a client's time by is believed.
+const TIMES: Duration = Duration::from_secs(60);
 /// How often it is looked whether what waits is wanted back.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -42,6 +45,9 @@ pub struct KafkaWire {
     held: Arc<Held>,
     /// One commit at a time: an older one must not come after a newer.
     committing: tokio::sync::Mutex<()>,
+    settings: Settings,
+    topics: Vec<String>,
+    asked: Mutex<Instant>,
 }
 
 /// How a delivery is named until it is settled.
@@ -56,7 +62,7 @@ pub struct KafkaReceipt {
 struct Held {
     stream: String,
     doing: Doing,
-    times: Arc<Mutex<TimeRule>>,
+    times: Mutex<TimeRule>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -89,20 +95,27 @@ impl KafkaWire {
         stream: &str,
         topics: &[String],
         group: &str,
-        times: Arc<Mutex<TimeRule>>,
     ) -> Result<KafkaWire, Fault> {
+        let times = admin::times(settings, topics).await.unwrap_or_default();
         let doing = Doing::Receive { topic: topics.join(", "), group: group.to_owned() };
         let held = Arc::new(Held {
             stream: stream.to_owned(),
             doing,
-            times,
+            times: Mutex::new(times),
             state: Mutex::default(),
             changed: Notify::new(),
         });
         let holder: Arc<dyn Holder> = Arc::<Held>::clone(&held);
         let consumer = Consumer::join(settings, topics, group, holder)
             .map_err(|trouble| convert::fault(&held.doing, &trouble))?;
-        let wire = KafkaWire { consumer, held, committing: tokio::sync::Mutex::default() };
+        let wire = KafkaWire {
+            consumer,
+            held,
+            committing: tokio::sync::Mutex::default(),
+            settings: settings.clone(),
+            topics: topics.to_vec(),
+            asked: Mutex::new(Instant::now()),
+        };
         let until = Instant::now() + JOIN;
         while !wire.held.lock().joined && Instant::now() < until {
             wire.held.told(Duration::ZERO)?;
@@ -174,6 +187,19 @@ impl Wire for KafkaWire {
         Some(LOOK)
     }
 
+    /// A bound that somebody has taken away must not be believed for long.
+    async fn keep_alive(&self, _: Vec<KafkaReceipt>) {
+        let due = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = asked.elapsed() > TIMES && self.held.times() != TimeRule::Nothing;
+            *asked = if due { Instant::now() } else { *asked };
+            due
+        };
+        if due && let Ok(times) = admin::times(&self.settings, &self.topics).await {
+            *self.held.times.lock().unwrap_or_else(PoisonError::into_inner) = times;
+        }
+    }
+
     fn lost(&self, receipt: &KafkaReceipt) -> bool {
         self.held.lock().partition(receipt).is_none()
     }
@@ -218,6 +244,10 @@ impl Drop for Undo<'_> {
 impl Held {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn times(&self) -> TimeRule {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn wait(&self, until: Instant) {
@@ -315,8 +345,7 @@ impl Holder for Held {
             turn: partition.turn,
         };
         if partition.offsets.came(incoming.offset) {
-            let times = *self.times.lock().unwrap_or_else(PoisonError::into_inner);
-            let delivery = convert::delivery(&self.stream, incoming, times);
+            let delivery = convert::delivery(&self.stream, incoming, self.times());
             state.queue_bytes += convert::size(&delivery);
             state.queue.push_back((delivery, receipt));
         }

@@ -25,14 +25,18 @@ mod world;
 
 use world::{At, Topic, World};
 
-const MESSAGES: usize = 600;
 const KEYS: usize = 7;
 const LONGEST: Duration = Duration::from_secs(90);
+
+/// How many messages, and how often the broker is killed on the way; more with `CHANCERY_SOAK`.
+fn size() -> (usize, usize) {
+    if std::env::var_os("CHANCERY_SOAK").is_some() { (20_000, 8) } else { (600, 1) }
+}
 
 /// Appends all, each until it is confirmed; gives how often it had to try again.
 async fn append(sink: KafkaBroker, confirmed: Arc<AtomicUsize>) -> usize {
     let mut faults = 0;
-    for n in 0..MESSAGES {
+    for n in 0..size().0 {
         let mut one = message(Some(&format!("key-{}", n % KEYS)), &n.to_string());
         one.stream = "s".into();
         while sink.append(std::slice::from_ref(&one)).await.is_err() {
@@ -54,11 +58,16 @@ async fn a_broker_that_is_killed_loses_nothing_and_keeps_the_order_of_keys() {
     let appending = tokio::spawn(append(broker.clone(), Arc::clone(&confirmed)));
     let started = Instant::now();
     let (mut acknowledged, mut came) = (BTreeSet::new(), BTreeMap::<usize, usize>::new());
-    let mut restarting = None;
+    let (messages, kills) = size();
+    let (mut restarting, mut killed) = (None::<tokio::task::JoinHandle<()>>, 0);
     let (mut faults, mut again) = (0, 0);
-    while acknowledged.len() < MESSAGES {
-        assert!(started.elapsed() < LONGEST, "{} of {MESSAGES}", acknowledged.len());
-        if restarting.is_none() && confirmed.load(Ordering::Acquire) >= MESSAGES / 3 {
+    while acknowledged.len() < messages {
+        let left = LONGEST * u32::try_from(kills).unwrap();
+        assert!(started.elapsed() < left, "{} of {messages}", acknowledged.len());
+        let due = messages * (killed + 1) / (kills + 2);
+        let idle = restarting.as_ref().is_none_or(|it| it.is_finished());
+        if idle && killed < kills && confirmed.load(Ordering::Acquire) >= due {
+            killed += 1;
             restarting = Some(tokio::task::spawn_blocking(|| {
                 let server = Server::hardened("kafka");
                 server.kill();
@@ -81,9 +90,10 @@ async fn a_broker_that_is_killed_loses_nothing_and_keeps_the_order_of_keys() {
         }
     }
     restarting.unwrap().await.unwrap();
+    assert_eq!(killed, kills);
     let retried = appending.await.unwrap();
     // A copy of a message comes only where an append or an acknowledgement has failed.
     assert!(again <= retried + faults, "{again} copies after {retried} and {faults} faults");
-    let missing: Vec<usize> = (0..MESSAGES).filter(|n| !acknowledged.contains(n)).collect();
+    let missing: Vec<usize> = (0..messages).filter(|n| !acknowledged.contains(n)).collect();
     assert_eq!(missing, Vec::<usize>::new());
 }
