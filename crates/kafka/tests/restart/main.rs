@@ -26,7 +26,7 @@ mod world;
 use world::{At, Topic, World};
 
 const KEYS: usize = 7;
-const LONGEST: Duration = Duration::from_secs(90);
+const LONGEST: Duration = Duration::from_secs(240);
 
 /// How many messages, and how often the broker is killed on the way; more with `CHANCERY_SOAK`.
 fn size() -> (usize, usize) {
