@@ -35,7 +35,7 @@ fn with_certificate(server: &Server, chain: std::path::PathBuf, key: std::path::
     })
 }
 
-fn by_token(server: &Server, service: &str, seconds: u32) -> Value {
+fn by_token(server: &Server, service: &str, seconds: i32) -> Value {
     let program = server.client(service).join("token.sh");
     json!({
         "url": server.endpoint("amqp"),
@@ -90,11 +90,11 @@ async fn a_token_is_renewed_before_it_is_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_is_over_or_of_another_issuer_is_told() {
     let server = Server::hardened("rabbitmq4");
-    let over = told(by_token(&server, "orders", 0)).await;
+    let over = told(by_token(&server, "orders", -60)).await;
     assert!(over.detail.contains("does not accept the token"), "{over}");
     let mut forged = by_token(&server, "orders", 300);
     let program = server.client("orders").join("token.sh");
-    let script = format!("sh {} | sed 's/[A-Za-z0-9]\\{{8\\}}$/AAAAAAAA/'", program.display());
+    let script = format!("sh {} | sed 's/.\\{{8\\}}$/AAAAAAAA/'", program.display());
     forged["token"] = json!({"command": ["sh", "-c", script]});
     let forged = told(forged).await;
     assert!(forged.detail.contains("does not accept the token"), "{forged}");
