@@ -90,21 +90,32 @@ pub struct Windowed<W: Wire> {
 
 /// Settles one message of a window. One that is dropped instead, with a future that was cancelled,
 /// gives its message back: nothing stays in a hand that is gone.
-pub struct Ticket<R: Clone> {
+pub struct Ticket {
     id: u64,
-    window: Weak<Mutex<Window<R>>>,
+    window: Weak<dyn Dropped>,
 }
 
-impl<R: Clone> Drop for Ticket<R> {
-    fn drop(&mut self) {
+/// A window, whatever its receipts are.
+trait Dropped: Send + Sync {
+    fn dropped(&self, id: u64);
+}
+
+impl<R: Clone + Send> Dropped for Mutex<Window<R>> {
+    fn dropped(&self, id: u64) {
         // What was settled, or given back, is not in hand any more.
+        lock(self).give_back(id, Instant::now());
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
         if let Some(window) = self.window.upgrade() {
-            lock(&window).give_back(self.id, Instant::now());
+            window.dropped(self.id);
         }
     }
 }
 
-impl<R: Clone> std::fmt::Debug for Ticket<R> {
+impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Ticket").field(&self.id).finish()
     }
@@ -154,7 +165,7 @@ impl<W: Wire> Windowed<W> {
         Ok(())
     }
 
-    fn take(&self, max: usize) -> Vec<(Delivery, Ticket<W::Receipt>)> {
+    fn take(&self, max: usize) -> Vec<(Delivery, Ticket)> {
         let mut window = lock(&self.window);
         window.forget(|receipt| self.wire.lost(receipt));
         let wanted = window.let_go(|receipt| self.wire.wanted(receipt));
@@ -162,19 +173,20 @@ impl<W: Wire> Windowed<W> {
             self.wire.release(wanted);
         }
         let taken = window.take(max, Instant::now()).into_iter();
-        let ticket = |id| Ticket { id, window: Arc::downgrade(&self.window) };
+        let window: Weak<Mutex<Window<W::Receipt>>> = Arc::downgrade(&self.window);
+        let ticket = |id| Ticket { id, window: window.clone() };
         taken.map(|(delivery, id)| (delivery, ticket(id))).collect()
     }
 }
 
 impl<W: Wire> Source for Windowed<W> {
-    type Receipt = Ticket<W::Receipt>;
+    type Receipt = Ticket;
 
     async fn receive(
         &mut self,
         max: usize,
         wait: Duration,
-    ) -> Result<Vec<(Delivery, Ticket<W::Receipt>)>, Fault> {
+    ) -> Result<Vec<(Delivery, Ticket)>, Fault> {
         let until = Instant::now() + wait;
         // New messages come in before the returned ones have their turn, so that these starve
         // nobody.

@@ -166,6 +166,7 @@ mod three {
     }
 
     chancery_testkit::conformance!(super::On<Three>);
+    chancery_testkit::path_suite!(super::On<Three>);
 }
 
 mod four {
@@ -177,4 +178,5 @@ mod four {
     }
 
     chancery_testkit::conformance!(super::On<Four>);
+    chancery_testkit::path_suite!(super::On<Four>);
 }
