@@ -208,6 +208,11 @@ impl<S: Source, L: Ledger> Consumer<S, L> {
         self.enter(&ToObserver(observer), stop).await
     }
 
+    /// Ends in good order: what it has in hand is with the broker again.
+    pub async fn close(self) {
+        self.source.close().await;
+    }
+
     async fn enter<N: Entry<L>>(
         &mut self,
         entry: &N,

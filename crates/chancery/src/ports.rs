@@ -53,6 +53,16 @@ pub trait Source: Send + 'static {
         &mut self,
         receipts: Vec<(Self::Receipt, Duration)>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Goes away in good order: what it has is with the broker again once this returns, or a few
+    /// seconds are over. To drop it gives everything back too, when the broker hears of it.
+    fn close(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        drop(self);
+        std::future::ready(())
+    }
 }
 
 /// Where signed messages are appended.

@@ -18,6 +18,9 @@ use tokio::time::Instant;
 
 use crate::ports::Source;
 
+/// Longest wait for the broker to hear that a receiver goes away.
+const CLOSE: Duration = Duration::from_secs(5);
+
 /// One receiver's connection to a broker. A message that was taken stays this receiver's until it
 /// is acknowledged, left, or the receiver is gone.
 pub trait Wire: Send + Sync + 'static {
@@ -77,6 +80,13 @@ pub trait Wire: Send + Sync + 'static {
     /// they are [`Wire::wanted`].
     fn release(&self, receipts: Vec<Self::Receipt>) {
         drop(receipts);
+    }
+
+    /// The receiver goes away in good order: gives messages back, and waits until the broker has
+    /// heard it.
+    fn close(&self, receipts: Vec<Self::Receipt>) -> impl Future<Output = ()> + Send {
+        self.release(receipts);
+        std::future::ready(())
     }
 }
 
@@ -239,6 +249,11 @@ impl<W: Wire> Source for Windowed<W> {
         }
         Ok(())
     }
+
+    async fn close(self) {
+        let receipts = lock(&self.window).empty();
+        let _ = tokio::time::timeout(CLOSE, self.wire.close(receipts)).await;
+    }
 }
 
 impl<W: Wire> Drop for Windowed<W> {
@@ -383,6 +398,12 @@ impl<R: Clone> Window<R> {
     fn named(&self, ids: &[u64]) -> Vec<R> {
         let slots = ids.iter().filter_map(|id| self.messages.get(id));
         slots.map(|slot| slot.receipt.clone()).collect()
+    }
+
+    fn empty(&mut self) -> Vec<R> {
+        let window = std::mem::take(self);
+        self.counter = window.counter;
+        window.messages.into_values().map(|slot| slot.receipt).collect()
     }
 
     fn receipts(&self) -> Vec<R> {

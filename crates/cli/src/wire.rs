@@ -117,6 +117,7 @@ pub(crate) async fn consume<E: Effect>(
         false => consumer.run_unproven(&effect, stop).await,
     };
     gauges.abort();
+    consumer.close().await;
     Ok(summary?)
 }
 

@@ -189,14 +189,16 @@ impl Wire for SqsWire {
     fn release(&self, receipts: Vec<SqsReceipt>) {
         give_back_soon(&self.link, receipts);
     }
+
+    async fn close(&self, mut receipts: Vec<SqsReceipt>) {
+        receipts.extend(self.inbox.close());
+        give_back(Arc::clone(&self.link), receipts).await;
+    }
 }
 
 impl Drop for SqsWire {
     fn drop(&mut self) {
-        let mut state = self.inbox.lock();
-        state.closed = true;
-        let waiting = std::mem::take(&mut state.messages).into_iter().map(|(_, receipt)| receipt);
-        give_back_soon(&self.link, waiting.collect());
+        give_back_soon(&self.link, self.inbox.close());
     }
 }
 
@@ -218,6 +220,14 @@ impl SqsWire {
 }
 
 impl Inbox {
+    /// Takes nothing more; gives what nobody has taken out.
+    fn close(&self) -> Vec<SqsReceipt> {
+        let mut state = self.lock();
+        state.closed = true;
+        let waiting = std::mem::take(&mut state.messages).into_iter();
+        waiting.map(|(_, receipt)| receipt).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

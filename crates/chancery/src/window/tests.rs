@@ -207,7 +207,7 @@ impl Wire for Memory {
     }
 
     fn release(&self, receipts: Vec<String>) {
-        self.log().released = receipts;
+        self.log().released.extend(receipts);
     }
 }
 
@@ -325,4 +325,15 @@ async fn what_a_dropped_ticket_had_comes_again() {
     drop(batch);
     let batch = source.receive(2, Duration::ZERO).await.unwrap();
     assert_eq!(names(&batch), ["1", "2"]);
+}
+
+// What a service has in hand when it is stopped must not wait for a lease to end.
+#[tokio::test]
+async fn what_is_closed_in_good_order_is_with_the_broker_again() {
+    let memory = Memory::of(&[(Some("k"), "1"), (Some("k"), "2"), (None, "3")]);
+    let mut source = Windowed::new(memory.clone(), 10);
+    let batch = source.receive(2, Duration::ZERO).await.unwrap();
+    source.close().await;
+    assert_eq!(memory.log().released, ["1", "2", "3"]);
+    drop(batch);
 }

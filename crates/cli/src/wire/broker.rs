@@ -216,6 +216,10 @@ impl Source for AnySource {
             source.pass_over(receipts.into_iter().filter_map(own).collect()).await
         })
     }
+
+    async fn close(self) {
+        each!(AnySource, self, source => source.close().await);
+    }
 }
 
 impl From<LocalReceipt> for AnyReceipt {
