@@ -2,7 +2,7 @@
 //! What the policy promises of a stream, held against what the live stream is set to
 //! (spec/policy.md "Append time").
 
-use chancery_core::policy::Stream;
+use chancery_core::policy::{Stream, Times};
 use chancery_core::{Misuse, MisuseKind};
 
 use crate::broker::{Finding, Live, Promise, TimeSource};
@@ -17,9 +17,9 @@ pub fn promised(rules: &Stream) -> Vec<Promise> {
 
 /// What the live stream does not keep of that. What could not be read is not kept either, unless
 /// an operator has written it down as `assume`d.
-pub fn broken(rules: &Stream, live: &Live, assume: &[Promise]) -> Vec<Finding> {
+pub fn broken(rules: &Stream, times: &Times, live: &Live, assume: &[Promise]) -> Vec<Finding> {
     let promised = promised(rules);
-    let found = live.findings.iter().cloned().chain(without_time(live));
+    let found = live.findings.iter().cloned().chain(without_time(live, times));
     let believed = |finding: &Finding| !finding.certain && assume.contains(&finding.promise);
     found.filter(|finding| promised.contains(&finding.promise) && !believed(finding)).collect()
 }
@@ -31,10 +31,11 @@ pub fn broken(rules: &Stream, live: &Live, assume: &[Promise]) -> Vec<Finding> {
 pub fn require(
     stream: &str,
     rules: &Stream,
+    times: &Times,
     live: &Live,
     assume: &[Promise],
 ) -> Result<(), Misuse> {
-    let broken = broken(rules, live, assume);
+    let broken = broken(rules, times, live, assume);
     if broken.is_empty() {
         return Ok(());
     }
@@ -56,11 +57,14 @@ impl Finding {
 }
 
 /// An adapter that knows of no time must not pass for want of a finding.
-fn without_time(live: &Live) -> Option<Finding> {
+fn without_time(live: &Live, times: &Times) -> Option<Finding> {
+    let within = u64::try_from(times.publish_within_ms + times.skew_ms).unwrap_or(0);
     let certain = match live.append_time {
+        TimeSource::Broker => return None,
+        TimeSource::Bounded { ms } if ms <= within => return None,
+        TimeSource::Bounded { ms } => return Some(too_loose(ms)),
         TimeSource::Nobody => true,
         TimeSource::Unknown => false,
-        TimeSource::Broker | TimeSource::Bounded { .. } => return None,
     };
     // A doubt can be assumed away; that there is no time cannot.
     let told = live
@@ -74,6 +78,19 @@ fn without_time(live: &Live) -> Option<Finding> {
         setting: String::new(),
         fix: "write `append_time: none` for the stream in policy.yaml".to_owned(),
     })
+}
+
+/// A client that may choose its time so freely chooses whether it is fresh.
+fn too_loose(ms: u64) -> Finding {
+    Finding {
+        promise: Promise::Freshness,
+        certain: true,
+        what: format!("a client chooses the append time, {ms} ms from the broker's clock at most"),
+        setting: String::new(),
+        fix: "have the broker stamp it, or bound it by `publish_within`; or write `append_time: \
+              none` for the stream in policy.yaml"
+            .to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -111,26 +128,44 @@ mod tests {
     #[test]
     fn only_what_is_promised_can_be_broken() {
         let order = live(TimeSource::Broker, &[(Promise::Order, true)]);
-        assert!(require("a.b", &rules(""), &order, &[]).is_ok());
-        let misuse = require("a.b", &rules("    ordered: true\n"), &order, &[]).unwrap_err();
+        assert!(require("a.b", &rules(""), &Times::default(), &order, &[]).is_ok());
+        let misuse = require("a.b", &rules("    ordered: true\n"), &Times::default(), &order, &[])
+            .unwrap_err();
         assert_eq!(misuse.kind, Some(MisuseKind::Capability));
         assert!(misuse.what.contains("a.setting=off") && misuse.fix == "turn it on", "{misuse}");
         let lost = live(TimeSource::Broker, &[(Promise::NothingLost, true)]);
-        assert!(require("a.b", &rules(""), &lost, &[]).is_err());
+        assert!(require("a.b", &rules(""), &Times::default(), &lost, &[]).is_err());
         let identity = live(TimeSource::Broker, &[(Promise::Identity, true)]);
-        assert!(require("a.b", &rules("    ordered: true\n"), &identity, &[]).is_ok());
+        assert!(
+            require("a.b", &rules("    ordered: true\n"), &Times::default(), &identity, &[])
+                .is_ok()
+        );
     }
 
     // Threat: a stream without a clock passes as fresh.
     #[test]
     fn without_a_time_there_is_no_freshness_unless_the_policy_says_so() {
         for time in [TimeSource::Nobody, TimeSource::Unknown] {
-            assert!(require("a.b", &rules(""), &live(time, &[]), &[]).is_err(), "{time:?}");
             assert!(
-                require("a.b", &rules("    append_time: none\n"), &live(time, &[]), &[]).is_ok()
+                require("a.b", &rules(""), &Times::default(), &live(time, &[]), &[]).is_err(),
+                "{time:?}"
+            );
+            assert!(
+                require(
+                    "a.b",
+                    &rules("    append_time: none\n"),
+                    &Times::default(),
+                    &live(time, &[]),
+                    &[]
+                )
+                .is_ok()
             );
         }
-        assert!(require("a.b", &rules(""), &live(TimeSource::Bounded { ms: 1 }, &[]), &[]).is_ok());
+        let bounded = |ms| live(TimeSource::Bounded { ms }, &[]);
+        let judged = |ms| require("a.b", &rules(""), &Times::default(), &bounded(ms), &[]);
+        assert!(judged(60_000).is_ok());
+        // Threat: a message that was kept for a month, sent with the time of its signature.
+        assert!(judged(30 * 86_400_000).is_err());
     }
 
     // Threat: a setting that may not be read is taken as good; one that is known to be wrong is
@@ -140,13 +175,24 @@ mod tests {
         let rules = rules("    ordered: true\n");
         for promise in ALL {
             let unread = live(TimeSource::Broker, &[(*promise, false)]);
-            assert!(require("a.b", &rules, &unread, &[]).is_err(), "{promise:?}");
-            assert!(require("a.b", &rules, &unread, &[*promise]).is_ok(), "{promise:?}");
+            assert!(
+                require("a.b", &rules, &Times::default(), &unread, &[]).is_err(),
+                "{promise:?}"
+            );
+            assert!(
+                require("a.b", &rules, &Times::default(), &unread, &[*promise]).is_ok(),
+                "{promise:?}"
+            );
             let known = live(TimeSource::Broker, &[(*promise, true)]);
-            assert!(require("a.b", &rules, &known, ALL).is_err(), "{promise:?}");
+            assert!(require("a.b", &rules, &Times::default(), &known, ALL).is_err(), "{promise:?}");
         }
         let unread = &[(Promise::Freshness, false)];
-        assert!(require("a.b", &rules, &live(TimeSource::Nobody, &[]), ALL).is_err());
-        assert!(require("a.b", &rules, &live(TimeSource::Nobody, unread), ALL).is_err());
+        assert!(
+            require("a.b", &rules, &Times::default(), &live(TimeSource::Nobody, &[]), ALL).is_err()
+        );
+        assert!(
+            require("a.b", &rules, &Times::default(), &live(TimeSource::Nobody, unread), ALL)
+                .is_err()
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chancery::core::policy::{Rung, Stream};
+use chancery::core::policy::{Rung, Stream, Times};
 use chancery::{
     Admitted, Broker, Consumer, Handler, Observer, Outcome, Settings, Signals, Snapshots, Summary,
     Unproven, capability,
@@ -86,11 +86,12 @@ pub(crate) async fn consume<E: Effect>(
 ) -> Result<Summary> {
     let Consuming { stream, reader, snapshots, settings, signals, lease } = run;
     let service = reader.service.clone();
-    let rules = snapshots.current().policy.streams.get(&stream).cloned();
-    let enforced = rules.as_ref().is_none_or(|rules| rules.rung == Rung::Enforce);
+    let policy = snapshots.current().policy.clone();
+    let rules = policy.streams.get(&stream);
+    let enforced = rules.is_none_or(|rules| rules.rung == Rung::Enforce);
     let broker = AnyBroker::connect(project, &service).await?;
     if let Some(rules) = rules.filter(|_| enforced) {
-        can_be_kept(project, &broker, &stream, &reader.group, &rules).await?;
+        can_be_kept(project, &broker, &stream, &reader.group, (rules, &policy.times)).await?;
     }
     let hold_ms_max = snapshots.current().policy.times.keep_ms;
     let limits = Limits { hold_ms_max, ..Limits::default() };
@@ -127,7 +128,7 @@ async fn can_be_kept(
     broker: &AnyBroker,
     stream: &str,
     group: &str,
-    rules: &Stream,
+    (rules, times): (&Stream, &Times),
 ) -> Result<()> {
     let assumed = project.assumed(stream);
     for promise in assumed {
@@ -138,7 +139,7 @@ async fn can_be_kept(
         ));
     }
     let live = broker.inspect(stream, Some(group)).await?;
-    Ok(capability::require(stream, rules, &live, assumed)?)
+    Ok(capability::require(stream, rules, times, &live, assumed)?)
 }
 
 /// Gives an effect what it needs of a lease.

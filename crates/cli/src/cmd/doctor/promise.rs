@@ -76,9 +76,11 @@ pub(super) fn all(project: &Project, snapshot: &Snapshot, seen: &[Seen]) -> Vec<
         .map(|(name, stream)| {
             let seen: Vec<&Seen> = seen.iter().filter(|seen| seen.stream == *name).collect();
             let mut promises = of(stream);
-            promises.push(freshness(project, &snapshot.policy.times, (name, stream), &seen));
+            let times = &snapshot.policy.times;
+            promises.push(freshness(project, times, (name, stream), &seen));
             let assume = project.assumed(name);
-            let findings = seen.iter().flat_map(|seen| found(stream, seen, assume)).collect();
+            let findings =
+                seen.iter().flat_map(|seen| found(stream, times, seen, assume)).collect();
             Promise { stream: name.clone(), promises, findings }
         })
         .collect()
@@ -162,8 +164,8 @@ fn freshness(
     }
 }
 
-fn found(stream: &Stream, seen: &Seen, assume: &[Kept]) -> Vec<Found> {
-    let broken = capability::broken(stream, &seen.live, assume);
+fn found(stream: &Stream, times: &Times, seen: &Seen, assume: &[Kept]) -> Vec<Found> {
+    let broken = capability::broken(stream, times, &seen.live, assume);
     // A publisher loses nothing by what it may not see of its readers' side.
     let notes = seen.live.findings.iter().filter(|finding| !broken.contains(finding));
     let reads = seen.group.is_some() && stream.rung == Rung::Enforce;
