@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// The payload's member that is the tenant, or `=TENANT` for all lines.
     #[arg(long, value_name = "FIELD|=T", conflicts_with = "envelope")]
     tenant: Option<String>,
+    /// Also send the attributes of CloudEvents 1.0 as header fields, for consumers that read those.
+    #[arg(long)]
+    cloud_events: bool,
     /// Lines are whole envelopes.
     #[arg(long)]
     envelope: bool,
@@ -72,7 +75,8 @@ impl Args {
         let lane = project::random()?;
         wire::runtime()?.block_on(async {
             let broker = wire::AnyBroker::connect(&project, &service).await?;
-            let publisher = Publisher::new(broker, snapshots.clone(), &service, secret, lane)?;
+            let publisher = Publisher::new(broker, snapshots.clone(), &service, secret, lane)?
+                .cloud_events(self.cloud_events);
             let mut pump = Pump { ctx, publisher, drafts, rejects, refused: 0 };
             pump.run(Lines::of_stdin()?).await?;
             Ok(Exit::found(pump.refused > 0))

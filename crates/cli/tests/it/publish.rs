@@ -24,6 +24,21 @@ fn a_bad_line_is_told_by_number_and_stops_nothing() {
     assert_eq!(ids(&shop.consume()), ended.out.lines().collect::<Vec<_>>());
 }
 
+// For consumers that know CloudEvents and not us; ours must still admit them.
+#[test]
+fn cloud_events_attributes_are_sent_on_request_and_admitted() {
+    let shop = Shop::new();
+    let args = ["publish", "orders.created", "--cloud-events"];
+    let id = shop.fed(&args, &order("o_1", 1)).ok();
+    let db = rusqlite::Connection::open(shop.path("data/broker/broker.db")).unwrap();
+    let fields: Vec<u8> = db.query_row("SELECT fields FROM message", [], |row| row.get(0)).unwrap();
+    let text = String::from_utf8_lossy(&fields);
+    for name in ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time"] {
+        assert!(text.contains(name), "no {name}");
+    }
+    assert_eq!(ids(&shop.consume()), [id.trim()]);
+}
+
 // What is refused may be anybody's data; it is in the rejects, not in a log.
 #[test]
 fn a_refusal_never_quotes_the_payload() {
