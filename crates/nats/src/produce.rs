@@ -187,6 +187,13 @@ fn confirmed(answer: &Message, names: &Names, first_time: bool) -> Result<String
         let stream = &names.stream;
         return fault(format!("{stream} refuses a message: {description} ({err_code}){fix}"));
     }
+    // Anybody who may subscribe to the subject may answer as well; that keeps nothing.
+    if answer.stream != names.stream || answer.seq == 0 {
+        return fault(format!(
+            "{}: something answers that is not the stream {}; look who subscribes there",
+            names.subject, names.stream
+        ));
+    }
     let at = position(&answer.stream, answer.seq);
     if answer.duplicate && first_time {
         return fault(format!(
@@ -234,6 +241,23 @@ mod tests {
     fn out(id: &str) -> Outgoing {
         let (subject, head) = (String::new(), Vec::new());
         Outgoing { subject, head, body: bytes::Bytes::new(), id: Some(id.into()) }
+    }
+
+    // Threat: a subscriber answers in the stream's place, and what nobody keeps counts as durable.
+    #[test]
+    fn only_the_stream_confirms() {
+        let names = Names { stream: "s".into(), subject: "a.b".into() };
+        let told = |payload: &str| {
+            let payload = bytes::Bytes::copy_from_slice(payload.as_bytes());
+            let (subject, head) = (String::new(), bytes::Bytes::new());
+            confirmed(&Message { subject, sid: 1, reply: None, head, payload }, &names, true)
+        };
+        assert_eq!(told(r#"{"stream":"s","seq":7}"#).ok().as_deref(), Some("s/7"));
+        for other in
+            ["", "{}", "[]", r#"{"seq":7}"#, r#"{"stream":"s"}"#, r#"{"stream":"z","seq":7}"#]
+        {
+            assert!(matches!(told(other), Err(Trouble::Fault(_))), "{other}");
+        }
     }
 
     // Threat: a copy that somebody else was first with passes for our own retry.
