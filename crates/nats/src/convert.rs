@@ -122,12 +122,15 @@ fn is_control(name: &str) -> bool {
     name.as_bytes().get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"nats-"))
 }
 
-/// Takes the server's own last field off; gives the pin that it says.
+/// Takes the server's own last field off; gives the pin that it says. The server writes it over
+/// the stored block's last two bytes, which it takes for a line's end: they may be anything.
 pub(crate) fn take_pin(message: &mut Message) -> Option<String> {
     let block = message.head.strip_suffix(b"\r\n\r\n")?;
-    let last = block.windows(2).rposition(|two| two == b"\r\n")?;
-    let pin = String::from_utf8(block.get(last + 2..)?.strip_prefix(PIN)?.to_vec()).ok()?;
-    message.head = Bytes::from([block.get(..last)?, b"\r\n\r\n"].concat());
+    let at = block.windows(PIN.len()).rposition(|bytes| bytes == PIN)?;
+    let (rest, field) = block.split_at_checked(at)?;
+    let pin = field.strip_prefix(PIN).filter(|pin| !pin.contains(&b'\r'))?;
+    let pin = String::from_utf8(pin.to_vec()).ok()?;
+    message.head = Bytes::from([rest, b"\r\n"].concat());
     Some(pin)
 }
 

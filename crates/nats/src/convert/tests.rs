@@ -169,6 +169,13 @@ fn only_the_servers_own_pin_is_taken_off() {
     let mut alone = message("s", b"NATS/1.0\r\nNats-Pin-Id: its\r\n\r\n");
     assert_eq!(take_pin(&mut alone).as_deref(), Some("its"));
     assert!(fields(&alone.head).is_empty());
+    // Threat: a stored block without a line's end hides the pin, or gives another.
+    let mut bare = message("s", b"NATS/1Nats-Pin-Id: its\r\n\r\n");
+    assert_eq!(take_pin(&mut bare).as_deref(), Some("its"));
+    assert!(fields(&bare.head).is_empty());
+    let mut glued = message("s", b"NATS/1.0\r\nNats-Pin-Id: AAAANats-Pin-Id: its\r\n\r\n");
+    assert_eq!(take_pin(&mut glued).as_deref(), Some("its"));
+    assert_eq!(fields(&glued.head), [Field::new("Nats-Pin-Id", "AAAA")]);
     for head in [&b""[..], b"NATS/1.0\r\n\r\n", b"NATS/1.0\r\nNats-Pin-Id: a\r\nb: 1\r\n\r\n"] {
         assert_eq!(take_pin(&mut message("s", head)), None);
     }
