@@ -272,18 +272,18 @@ impl Wire for NatsWire {
     fn release(&self, receipts: Vec<Receipt>) {
         drop(receipts);
         let _ = self.take_in();
-        let mut hand = self.hand();
-        let acks = hand.acks(Instant::now());
-        let pinned = hand.pin().is_some();
+        let (now, mut hand) = (Instant::now(), self.hand());
+        let (ours, acks) = (hand.is_ours(now), hand.acks(now));
         hand.lose();
         self.link.send_unsubscribe(&self.inbox);
-        acks.iter().for_each(|ack| self.link.send(ack, "", b"-NAK"));
-        if pinned {
-            let api = &self.link.settings().api;
-            let unpin = format!("{api}.CONSUMER.UNPIN.{}.{}", self.names.stream, self.consumer);
-            let group = serde_json::json!({ "group": self.group }).to_string();
-            self.link.send(&unpin, &self.link.nowhere(), group.as_bytes());
+        if !ours {
+            return; // another may have the pin by now, and these messages
         }
+        acks.iter().for_each(|ack| self.link.send(ack, "", b"-NAK"));
+        let api = &self.link.settings().api;
+        let unpin = format!("{api}.CONSUMER.UNPIN.{}.{}", self.names.stream, self.consumer);
+        let group = serde_json::json!({ "group": self.group }).to_string();
+        self.link.send(&unpin, &self.link.nowhere(), group.as_bytes());
     }
 }
 

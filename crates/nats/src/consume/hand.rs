@@ -25,6 +25,8 @@ pub(super) struct Hand {
     bytes: usize,
     pull: Option<Pull>,
     pulls: u64,
+    /// The pin that the last pull named: it may bring no other.
+    named: Option<String>,
     rests_until: Option<Instant>,
     /// Nobody listens where we pull; it is not known yet why.
     asks_why: bool,
@@ -72,6 +74,10 @@ impl Hand {
         let Some(id) = pin else { return };
         if self.pin.as_ref().is_none_or(|pin| pin.id != id) {
             self.lose();
+            // Some servers fill a pull of an old pin with what is another receiver's.
+            if self.named.as_ref().is_some_and(|named| *named != id) {
+                return;
+            }
             self.pin = Some(Pin { id, ours_until: None });
             self.settle_again();
         }
@@ -146,7 +152,7 @@ impl Hand {
         }
     }
 
-    fn is_ours(&self, now: Instant) -> bool {
+    pub(super) fn is_ours(&self, now: Instant) -> bool {
         self.pin.as_ref().is_some_and(|pin| pin.ours_until.is_some_and(|until| now < until))
     }
 
@@ -200,6 +206,7 @@ impl Hand {
 
     pub(super) fn pull_begins(&mut self, prefix: &str, left: usize, until: Instant) -> String {
         self.pulls += 1;
+        self.named = self.pin.as_ref().map(|pin| pin.id.clone());
         let reply = format!("{prefix}.{}", self.pulls);
         self.pull = Some(Pull { reply: reply.clone(), left, until });
         reply

@@ -161,6 +161,38 @@ async fn a_receiver_that_was_cut_off_has_lost_what_it_had() {
     assert!(first.receive(10, Duration::from_secs(1)).await.unwrap_or_default().is_empty());
 }
 
+/// Threat: a receiver that goes, long after its time, takes the pin and the messages from another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_was_cut_off_gives_back_nothing_of_anothers() {
+    let corner = Corner::new();
+    let proxy = Proxy::to(crate::fixture::port()).await;
+    let mut through = placed(config("admin"), &corner.id);
+    through["url"] = format!("tls://localhost:{}", proxy.port()).into();
+    let (slow, quick) = (connect(&through).await.unwrap(), placed(config("admin"), &corner.id));
+    let quick = connect(&quick).await.unwrap();
+    quick.append(&(0..2).map(signed).collect::<Vec<_>>()).await.unwrap();
+    let mut first = slow.subscribe(STREAM, "g").await.unwrap();
+    take(&mut first, 2).await;
+    proxy.stall();
+    let mut second = quick.subscribe(STREAM, "g").await.unwrap();
+    let held = take(&mut second, 2).await;
+    let info = format!("$JS.API.CONSUMER.INFO.{}.g", name(&corner.id));
+    let pin = async || {
+        let answer = quick.request(&info, b"", b"").await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let of_group = answer["priority_groups"][0].clone();
+        of_group["pinned_client_id"].as_str().unwrap_or_default().to_owned()
+    };
+    let before = pin().await;
+    drop(first);
+    proxy.resume().await;
+    // What it has sent before arrives before the answer to this.
+    slow.request(&info, b"", b"").await.unwrap();
+    assert!(!before.is_empty() && pin().await == before, "the pin was taken away");
+    second.acknowledge(held.into_iter().map(|(_, receipt)| receipt).collect()).await.unwrap();
+    assert!(second.receive(10, Duration::from_secs(1)).await.unwrap().is_empty());
+}
+
 /// Threat: whoever knows, or guesses, a message's id publishes it first, and the server drops the
 /// real one and calls that success.
 #[tokio::test]

@@ -80,6 +80,25 @@ fn what_was_had_under_an_earlier_pin_is_lost() {
     assert_eq!(hand.wanted(100, now, WAIT), Some(1));
 }
 
+// Threat: a pull of an old pin is filled with what is another receiver's, and both have the key.
+#[test]
+fn a_pull_that_names_a_pin_brings_no_other() {
+    let now = Instant::now();
+    let mut hand = settled(now);
+    let receipt = hand.ready(1, now).0.remove(0).1;
+    let old = hand.pull_begins("i", 5, now + WAIT);
+    came(&mut hand, "another's", 2);
+    assert!(hand.pin().is_none() && hand.ack(&receipt, now).is_none());
+    assert!(hand.may_look(now + WAIT).is_none() && given(&mut hand, now).is_empty());
+    came(&mut hand, "a", 3);
+    assert!(hand.pin().is_some(), "the pin that it named may come again");
+    hand.lose();
+    assert!(hand.pull_ended(&old));
+    hand.pull_begins("i", 1, now + WAIT);
+    came(&mut hand, "b", 2);
+    assert!(hand.pin().is_some_and(|(_, pin)| pin == "b"), "it named none: this is ours");
+}
+
 #[test]
 fn a_pin_whose_time_is_over_is_doubted_and_then_gone_for_good() {
     let now = Instant::now();
