@@ -230,6 +230,7 @@ impl Wire for NatsWire {
             let ack = ack.ok_or_else(|| {
                 self.fault("has another receiver by now, which gets these messages again")
             })?;
+            self.hand().leaves(receipt.sequence);
             asked.push((receipt.sequence, self.link.ask(&ack, b"", b"+ACK"), ack));
         }
         for (sequence, asked, ack) in asked {

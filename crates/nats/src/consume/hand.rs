@@ -49,6 +49,8 @@ struct Settling {
 struct Held {
     ack: Arc<str>,
     size: usize,
+    /// An acknowledgement was sent: the server may count it no more.
+    leaves: bool,
 }
 
 struct Pull {
@@ -83,11 +85,11 @@ impl Hand {
         }
         // A copy of what is in hand: the server did not hear in time that we work on it.
         if let Some(held) = self.held.get_mut(&sequence) {
-            held.ack = ack;
+            (held.ack, held.leaves) = (ack, false);
             return;
         }
         self.bytes += size;
-        self.held.insert(sequence, Held { ack, size });
+        self.held.insert(sequence, Held { ack, size, leaves: false });
         self.ready.insert(sequence, delivery);
     }
 
@@ -161,10 +163,11 @@ impl Hand {
         self.pin.is_some() && self.settling.is_none() && !self.is_ours(now)
     }
 
-    /// If it is time to look: our term, and how much is in hand.
+    /// If it is time to look: our term, and how much is in hand that the server surely counts.
     pub(super) fn may_look(&self, now: Instant) -> Option<(u64, usize)> {
         let settling = self.settling.as_ref()?;
-        (now >= settling.look_at).then_some((self.term, self.held.len()))
+        let had = self.held.values().filter(|held| !held.leaves).count();
+        (now >= settling.look_at).then_some((self.term, had))
     }
 
     pub(super) fn look_later(&mut self, at: Instant) {
@@ -241,6 +244,13 @@ impl Hand {
         }
         let held = self.held.get(&receipt.sequence).filter(|_| self.term == receipt.term);
         held.map(|held| Arc::clone(&held.ack))
+    }
+
+    /// An acknowledgement is sent; whether it arrives is not known yet.
+    pub(super) fn leaves(&mut self, sequence: u64) {
+        if let Some(held) = self.held.get_mut(&sequence) {
+            held.leaves = true;
+        }
     }
 
     pub(super) fn settled(&mut self, sequence: u64) {

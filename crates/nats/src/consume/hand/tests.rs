@@ -149,6 +149,27 @@ fn a_connection_that_is_back_settles_anew_and_keeps_what_it_has() {
     assert_eq!(given(&mut hand, now), [3]);
 }
 
+// Threat: what was acknowledged before the connection broke stands for what is missing, and newer
+// messages overtake that.
+#[test]
+fn what_may_be_acknowledged_does_not_count_as_in_hand() {
+    let now = Instant::now();
+    let mut hand = settled(now);
+    came(&mut hand, "a", 2);
+    hand.leaves(1);
+    hand.connection_is_back();
+    let (term, had) = hand.may_look(now + WAIT).unwrap();
+    assert_eq!(had, 1, "the server may count 2 and one that is on its way");
+    hand.looked(term, 1, now);
+    assert_eq!(given(&mut hand, now), [] as [u64; 0]);
+    came(&mut hand, "a", 1);
+    assert_eq!(
+        hand.may_look(now + WAIT),
+        Some((term, 2)),
+        "it comes again: it was not acknowledged"
+    );
+}
+
 #[test]
 fn only_the_current_pull_is_ended_and_a_silent_one_is_asked_again() {
     let now = Instant::now();
