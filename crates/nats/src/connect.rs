@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 mod frame;
 mod handshake;
@@ -30,7 +30,7 @@ pub(crate) const OUTAGE: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(4);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Most that may wait unread in one inbox: nobody but who floods us sends more than was asked for.
+/// Most messages that may wait unread in one inbox: nobody but who floods us sends more than was asked for.
 const INBOX_MAX: usize = 8_192;
 /// Most bytes that are written at once.
 const WRITE_BYTES: usize = 256 << 10;
@@ -257,7 +257,7 @@ impl Drop for Inbox {
 impl Queue {
     fn put(&self, event: Event) {
         let mut events = lock(&self.events);
-        if events.len() < INBOX_MAX {
+        if events.len() < INBOX_MAX || !matches!(event, Event::Message(_)) {
             events.push_back(event);
         }
         self.bell.notify_one();
@@ -355,6 +355,8 @@ async fn serve(
     let Session { mut socket, mut buffer, .. } = session;
     write(&mut socket, hello).await?;
     let mut tick = tokio::time::interval(PING_EVERY);
+    // After a stall of ours, a burst of ticks would pass for the server's silence.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut silences, mut last_word) = (0, None);
     loop {
         while let Some(frame) = frame::take(&mut buffer)? {
@@ -411,4 +413,25 @@ async fn write(socket: &mut Box<dyn Socket>, bytes: &[u8]) -> Result<(), String>
 
 fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
     it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Threat: a flood hides that the connection was lost, and newer messages overtake.
+    #[test]
+    fn only_messages_are_dropped_from_a_full_inbox() {
+        let (queue, bytes) = (Queue::default(), Bytes::new);
+        for _ in 0..=INBOX_MAX {
+            let (subject, head, payload) = (String::new(), bytes(), bytes());
+            queue.put(Event::Message(Message { subject, sid: 2, reply: None, head, payload }));
+        }
+        queue.put(Event::Back);
+        queue.put(Event::Denied("no".into()));
+        let mut events = lock(&queue.events);
+        assert!(matches!(events.pop_back(), Some(Event::Denied(_))));
+        assert!(matches!(events.pop_back(), Some(Event::Back)));
+        assert_eq!(events.len(), INBOX_MAX);
+    }
 }
