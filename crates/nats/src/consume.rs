@@ -124,14 +124,26 @@ impl NatsWire {
             return Ok(());
         }
         match code {
-            404 | 408 => {}
-            503 => hand.nobody_answers(Instant::now() + LOOK * 4),
-            423 => hand.lose(),
+            404 | 408 => hand.served(),
+            423 => {
+                hand.served();
+                hand.lose();
+            }
+            // Perhaps it has no leader for a moment.
+            503 if hand.refused(Instant::now(), true) => {
+                return Err(self.fault(&format!("is not there for us at `{}`", self.next)));
+            }
+            503 => {}
             400 => return Err(self.fault(&format!("refuses to be pulled: {words}"))),
             409 if words == "Consumer Deleted" => {
                 return Err(self.fault("was deleted while it was read"));
             }
-            _ => hand.rest(Instant::now() + LOOK * 4),
+            409 if words.starts_with("Exceeded MaxRequest") => {
+                let what = "refuses a pull of ours; let its max_batch, max_expires and max_bytes \
+                            be unlimited";
+                return Err(self.fault(&format!("{what}: {words}")));
+            }
+            _ => drop(hand.refused(Instant::now(), false)),
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chancery_core::Delivery;
 use tokio::time::Instant;
 
-use super::{BYTES_MAX, Receipt};
+use super::{BYTES_MAX, LOOK, OUTAGE, Receipt};
 
 #[derive(Default)]
 pub(super) struct Hand {
@@ -28,7 +28,8 @@ pub(super) struct Hand {
     /// The pin that the last pull named: it may bring no other.
     named: Option<String>,
     rests_until: Option<Instant>,
-    /// Nobody listens where we pull; it is not known yet why.
+    /// Since when no pull was served, and whether it must be asked why.
+    refused_since: Option<Instant>,
     asks_why: bool,
 }
 
@@ -67,6 +68,7 @@ impl Hand {
         sequence: u64,
         (delivery, ack, size): (Delivery, Arc<str>, usize),
     ) {
+        self.served();
         if let Some(pull) = &mut self.pull {
             pull.left = pull.left.saturating_sub(1);
             if pull.left == 0 {
@@ -116,16 +118,24 @@ impl Hand {
         current
     }
 
-    pub(super) fn rest(&mut self, until: Instant) {
-        self.rests_until = Some(until);
+    /// A pull ended well.
+    pub(super) fn served(&mut self) {
+        self.refused_since = None;
     }
 
-    pub(super) fn nobody_answers(&mut self, rest_until: Instant) {
-        self.asks_why = true;
-        self.rest(rest_until);
+    /// A pull was refused: rests a little. Whether it has been so for [`OUTAGE`].
+    pub(super) fn refused(&mut self, now: Instant, asks_why: bool) -> bool {
+        self.rests_until = Some(now + LOOK * 4);
+        let since = *self.refused_since.get_or_insert(now);
+        let for_long = now >= since + OUTAGE;
+        if for_long {
+            self.refused_since = Some(now);
+        }
+        self.asks_why |= asks_why || for_long;
+        for_long
     }
 
-    /// Whether it must be asked why nobody answered.
+    /// Whether it must be asked why pulls are refused.
     pub(super) fn asks_why(&mut self) -> bool {
         std::mem::take(&mut self.asks_why)
     }

@@ -228,3 +228,24 @@ async fn a_consumer_that_is_removed_is_told() {
         }
     }
 }
+
+/// Threat: a consumer that refuses every pull of ours looks like an empty stream for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_refuses_our_pulls_is_told() {
+    let corner = Corner::new();
+    let (make, mut small) = crate::world::consumer(&corner.id, "small");
+    small["config"]["max_batch"] = 1.into();
+    administer(vec![(make, small)]);
+    let broker = connect(&placed(config("admin"), &corner.id)).await.unwrap();
+    let message = chancery_testkit::conformance::message(Some("k"), "a");
+    chancery::Sink::append(&broker, &[message]).await.unwrap();
+    let mut source = broker.subscribe(STREAM, "small").await.unwrap();
+    let began = Instant::now();
+    let fault = loop {
+        match source.receive(10, Duration::from_secs(1)).await {
+            Err(fault) => break fault,
+            Ok(_) => assert!(began.elapsed() < IN_TIME, "nobody was told"),
+        }
+    };
+    assert!(fault.detail.contains("max_batch"), "{fault}");
+}

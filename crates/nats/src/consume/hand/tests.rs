@@ -181,8 +181,23 @@ fn only_the_current_pull_is_ended_and_a_silent_one_is_asked_again() {
     assert_eq!(hand.wanted(7, now, WAIT), None);
     assert_eq!(hand.wanted(7, now + WAIT, WAIT), Some(7));
     assert!(!hand.pull_ended(&second));
-    hand.rest(now + WAIT);
+    hand.refused(now, false);
     assert_eq!(hand.wanted(7, now, WAIT), None);
+    assert_eq!(hand.wanted(7, now + WAIT, WAIT), Some(7));
+}
+
+// Threat: a receiver whose every pull is refused looks like an empty stream for ever.
+#[test]
+fn refusals_that_do_not_end_are_asked_about() {
+    let now = Instant::now();
+    let mut hand = settled(now);
+    assert!(!hand.refused(now, false) && !hand.asks_why());
+    assert!(!hand.refused(now + OUTAGE / 2, false) && !hand.asks_why());
+    hand.served();
+    assert!(!hand.refused(now + OUTAGE, false) && !hand.asks_why(), "there was one in between");
+    assert!(hand.refused(now + OUTAGE * 2, false) && hand.asks_why());
+    assert!(!hand.refused(now + OUTAGE * 2, false) && !hand.asks_why(), "not at each one");
+    assert!(!hand.refused(now + OUTAGE * 2, true) && hand.asks_why(), "nobody is there");
 }
 
 // Threat: a flood of large messages fills the memory of whoever holds them back.
