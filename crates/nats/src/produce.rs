@@ -56,6 +56,8 @@ enum Trouble {
     Lost,
     /// Nobody listens, perhaps for a moment.
     Nobody,
+    /// It was not the stream that answered: it may have been appended.
+    Unsure(Fault),
     Fault(Fault),
 }
 
@@ -86,7 +88,7 @@ impl Sink for NatsBroker {
                     }
                     tokio::time::sleep(ELECTION / 10).await;
                 }
-                Err(Trouble::Fault(fault)) => return Err(fault),
+                Err(Trouble::Unsure(fault) | Trouble::Fault(fault)) => return Err(fault),
             }
         }
         Ok(positions)
@@ -176,9 +178,13 @@ fn confirmed(answer: &Message, names: &Names, first_time: bool) -> Result<String
         return Err(Trouble::Nobody);
     }
     let fault = |what: String| Err(Trouble::Fault(Fault::broker(what)));
-    let Ok(answer) = serde_json::from_slice::<Answer>(&answer.payload) else {
-        return fault(format!("{}: something answers that is no JetStream stream", names.subject));
+    let unsure = || {
+        Err(Trouble::Unsure(Fault::broker(format!(
+            "{}: something answers that is not the stream {}; look who subscribes there",
+            names.subject, names.stream
+        ))))
     };
+    let Ok(answer) = serde_json::from_slice::<Answer>(&answer.payload) else { return unsure() };
     if let Some(Refused { err_code, description }) = answer.error {
         let fix = match err_code {
             10060 => format!("; another stream has `{}.*`: correct broker.streams", names.subject),
@@ -189,10 +195,7 @@ fn confirmed(answer: &Message, names: &Names, first_time: bool) -> Result<String
     }
     // Anybody who may subscribe to the subject may answer as well; that keeps nothing.
     if answer.stream != names.stream || answer.seq == 0 {
-        return fault(format!(
-            "{}: something answers that is not the stream {}; look who subscribes there",
-            names.subject, names.stream
-        ));
+        return unsure();
     }
     let at = position(&answer.stream, answer.seq);
     if answer.duplicate && first_time {
@@ -256,7 +259,7 @@ mod tests {
         for other in
             ["", "{}", "[]", r#"{"seq":7}"#, r#"{"stream":"s"}"#, r#"{"stream":"z","seq":7}"#]
         {
-            assert!(matches!(told(other), Err(Trouble::Fault(_))), "{other}");
+            assert!(matches!(told(other), Err(Trouble::Unsure(_))), "{other}");
         }
     }
 
