@@ -77,9 +77,6 @@ impl Broker for KafkaBroker {
             }
             Err(trouble) => return Err(convert::fault(&doing, &trouble)),
         };
-        if group.is_some() {
-            findings.extend(self.dlq(&settings.dlq(stream)).await?);
-        }
         let cluster = self.shared.producer.cluster();
         Ok(Live {
             server: cluster.map_or("Kafka".to_owned(), |id| format!("Kafka, cluster {id}")),
@@ -92,31 +89,9 @@ impl Broker for KafkaBroker {
 
 impl KafkaBroker {
     async fn look_up(&self, topic: &str, doing: &Doing) -> Result<Topic, Fault> {
-        self.ask_for(topic).await?.map_err(|trouble| convert::fault(doing, &trouble))
-    }
-
-    async fn ask_for(&self, topic: &str) -> Result<Result<Topic, Trouble>, Fault> {
-        let (shared, topic) = (Arc::clone(&self.shared), topic.to_owned());
-        blocking(move || Ok(shared.producer.topic(&topic))).await
-    }
-
-    /// Whether there is somewhere for what fails.
-    async fn dlq(&self, dlq: &str) -> Result<Option<Finding>, Fault> {
-        let Err(trouble) = self.ask_for(dlq).await? else { return Ok(None) };
-        let certain = !convert::is_denial(&trouble);
-        let fix = match certain {
-            true => format!(
-                "kafka-topics --create --topic {dlq} --config message.timestamp.type=LogAppendTime"
-            ),
-            false => grant(dlq, "Describe"),
-        };
-        Ok(Some(Finding {
-            promise: Promise::NothingLost,
-            certain,
-            what: "there is no topic for what fails".to_owned(),
-            setting: format!("topic {dlq}"),
-            fix,
-        }))
+        let (shared, topic, doing) = (Arc::clone(&self.shared), topic.to_owned(), doing.clone());
+        let asked = move || shared.producer.topic(&topic).map_err(|it| convert::fault(&doing, &it));
+        blocking(asked).await
     }
 }
 
@@ -169,6 +144,17 @@ fn looser(one: TimeRule, other: TimeRule) -> TimeRule {
     }
 }
 
+/// The settings that promises hang on.
+const JUDGED: [(Promise, &str); 7] = [
+    (Promise::Freshness, "message.timestamp.type"),
+    (Promise::Order, "cleanup.policy"),
+    (Promise::NothingLost, "cleanup.policy"),
+    (Promise::NothingLost, "retention.bytes"),
+    (Promise::NothingLost, "retention.ms"),
+    (Promise::NothingLost, "unclean.leader.election.enable"),
+    (Promise::NothingLost, "min.insync.replicas"),
+];
+
 /// Enters what the settings cannot promise; gives whose word a time is.
 fn judge(
     topic: &str,
@@ -177,6 +163,14 @@ fn judge(
     findings: &mut Vec<Finding>,
 ) -> TimeSource {
     let setting = |key: &str| known.get(key).map(String::as_str).unwrap_or_default();
+    let untold = JUDGED.into_iter().filter(|(_, key)| !known.contains_key(*key));
+    findings.extend(untold.map(|(promise, key)| Finding {
+        promise,
+        certain: false,
+        what: "the broker does not tell what the topic is set to".to_owned(),
+        setting: key.to_owned(),
+        fix: format!("kafka-configs --describe --all --entity-type topics --entity-name {topic}"),
+    }));
     let mut find = |promise, what: &str, key: &str, better: &str| {
         findings.push(Finding {
             promise,
@@ -189,8 +183,10 @@ fn judge(
             ),
         });
     };
-    let by_broker = setting("message.timestamp.type") == "LogAppendTime";
-    let source = convert::time_source(by_broker, time_rule(known));
+    let source = match setting("message.timestamp.type") {
+        "" => TimeSource::Unknown,
+        by => convert::time_source(by == "LogAppendTime", time_rule(known)),
+    };
     if source == TimeSource::Nobody {
         let what = "the client chooses the time of what it sends, without bounds";
         find(Promise::Freshness, what, "message.timestamp.type", "LogAppendTime");
@@ -212,8 +208,8 @@ fn judge(
         let what = "a broker that missed messages may become the leader";
         find(Promise::NothingLost, what, "unclean.leader.election.enable", "false");
     }
-    let in_sync: usize = setting("min.insync.replicas").parse().unwrap_or_default();
-    if found.replicas > 1 && in_sync < 2 {
+    let in_sync = setting("min.insync.replicas").parse();
+    if found.replicas > 1 && in_sync.is_ok_and(|in_sync: usize| in_sync < 2) {
         let what = "one broker alone confirms a message, and it is lost with that broker";
         find(Promise::NothingLost, what, "min.insync.replicas", "2");
     }
@@ -284,6 +280,19 @@ mod tests {
         let odd = [create, ("message.timestamp.before.max.ms", "-1")];
         assert_eq!(judged(&odd, 3).0, TimeSource::Nobody);
         assert_eq!(time_rule(&BTreeMap::new()), TimeRule::Nothing);
+    }
+
+    // Threat: what the broker leaves out is taken as good.
+    #[test]
+    fn what_is_not_told_is_not_certain() {
+        let mut findings = Vec::new();
+        let topic = Topic { partitions: 3, replicas: 3 };
+        let known = BTreeMap::from([("segment.bytes".to_owned(), "1".to_owned())]);
+        let source = judge("orders.created", &known, topic, &mut findings);
+        assert_eq!(source, TimeSource::Unknown);
+        assert!(findings.iter().all(|it| !it.certain));
+        let found: Vec<_> = findings.iter().map(|it| (it.promise, it.setting.as_str())).collect();
+        assert_eq!(found, JUDGED);
     }
 
     #[test]

@@ -45,8 +45,6 @@ pub struct Address {
     pub topic: Option<String>,
     /// What consumer groups are called; `{group}` stands for the group's name.
     pub group: Option<String>,
-    /// The topic for what fails; the topic's name and `.dlq`.
-    pub dlq: Option<String>,
     /// Topics that MirrorMaker copies the stream to, which are read as well.
     #[serde(default)]
     pub mirrors: Vec<String>,
@@ -99,7 +97,7 @@ impl Config {
 
 impl Address {
     fn check(&self, stream: &str) -> Result<(), Misuse> {
-        let topics = self.topic.iter().chain(&self.dlq).chain(&self.mirrors);
+        let topics = self.topic.iter().chain(&self.mirrors);
         let bad = topics.chain(&self.group).find(|name| {
             let bare = name.replace("{group}", "");
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -124,11 +122,6 @@ impl Settings {
 
     pub(crate) fn mirrors(&self, stream: &str) -> Vec<String> {
         self.streams.get(stream).map(|address| address.mirrors.clone()).unwrap_or_default()
-    }
-
-    pub(crate) fn dlq(&self, stream: &str) -> String {
-        let given = self.streams.get(stream).and_then(|address| address.dlq.clone());
-        given.unwrap_or_else(|| format!("{}.dlq", self.topic(stream)))
     }
 
     pub(crate) fn group(&self, stream: &str, group: &str) -> String {

@@ -90,6 +90,30 @@ impl Trouble {
         )
     }
 
+    /// Whether the library tells it again while it lasts. It does not of what a topic or a group
+    /// refuses, and of connections one hears when they are there again.
+    pub(crate) fn is_repeated(&self) -> bool {
+        !self.may_pass()
+            && !matches!(
+                self.code,
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownPartition
+            )
+    }
+
+    /// Whether a message was thrown away because of another.
+    pub(crate) fn is_purge(&self) -> bool {
+        self.code == RDKafkaErrorCode::PurgeQueue
+    }
+
+    /// Whether a partition gives nothing more, until the group's place in it is set by hand.
+    pub(crate) fn is_final(&self) -> bool {
+        self.code == RDKafkaErrorCode::AutoOffsetReset
+    }
+
     /// Whether trying again cannot help.
     fn is_refusal(&self) -> bool {
         matches!(self.code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chancery::Wire;
 use chancery_core::{Delivery, Fault};
+use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
 use crate::admin;
@@ -25,8 +26,12 @@ pub(crate) const WINDOW: usize = 8_192;
 /// Messages and bytes that wait between the library and the window.
 const QUEUE_MAX: usize = 1_024;
 const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the messages that are not settled, with those that wait, at most.
+const BYTES_MAX: usize = 128 << 20;
 /// While nothing comes, so long is it silent that the broker cannot be reached.
 const DOWN: Duration = Duration::from_secs(10);
+/// Trouble that was not told again for so long is over, where it would be.
+const OVER: Duration = Duration::from_secs(30);
 /// Longest wait until a receiver is a member of its group, at the start.
 const JOIN: Duration = Duration::from_secs(5);
 /// Between two attempts to write down what is settled, while the group changes.
@@ -44,11 +49,14 @@ pub struct KafkaWire {
     consumer: Consumer,
     held: Arc<Held>,
     /// One commit at a time: an older one must not come after a newer.
-    committing: tokio::sync::Mutex<()>,
+    committing: Arc<tokio::sync::Mutex<()>>,
     settings: Settings,
     topics: Vec<String>,
     asked: Mutex<Instant>,
 }
+
+/// The right to commit.
+type Turn = tokio::sync::OwnedMutexGuard<()>;
 
 /// How a delivery is named until it is settled.
 #[derive(Clone, Debug)]
@@ -57,6 +65,7 @@ pub struct KafkaReceipt {
     offset: i64,
     /// Which time this member had the partition.
     turn: u64,
+    bytes: usize,
 }
 
 struct Held {
@@ -76,7 +85,10 @@ struct State {
     joined: bool,
     /// Whoever waits for more is to look at what he has.
     nudged: bool,
-    trouble: Option<(Instant, Trouble)>,
+    /// Since when, and told last when.
+    trouble: Option<(Instant, Instant, Trouble)>,
+    /// What this receiver never gets over: a partition gives nothing more.
+    halted: Option<Trouble>,
 }
 
 struct Partition {
@@ -84,6 +96,7 @@ struct Partition {
     offsets: Offsets,
     /// Messages that the window has.
     out: usize,
+    out_bytes: usize,
     /// It is to move: no more of it, and what is out comes back.
     wanted: bool,
 }
@@ -111,7 +124,7 @@ impl KafkaWire {
         let wire = KafkaWire {
             consumer,
             held,
-            committing: tokio::sync::Mutex::default(),
+            committing: Arc::default(),
             settings: settings.clone(),
             topics: topics.to_vec(),
             asked: Mutex::new(Instant::now()),
@@ -124,19 +137,18 @@ impl KafkaWire {
         Ok(wire)
     }
 
-    async fn write_down(&self, receipts: &[KafkaReceipt]) -> Result<(), Fault> {
+    async fn write_down(&self, receipts: &[KafkaReceipt], mut turn: Turn) -> Result<(), Fault> {
         let until = Instant::now() + WRITTEN;
         loop {
-            let marks = self.held.marks(receipts);
-            if marks.is_empty() {
-                return Ok(());
-            }
-            let commit = tokio::task::spawn_blocking(self.consumer.commit(marks));
+            let marks = self.held.lock().marks(receipts).ok_or_else(|| self.held.moved())?;
+            let commit = self.consumer.commit(marks);
+            // A commit that nobody waits for any more goes on: until it is done, no other begins.
+            let work = tokio::task::spawn_blocking(move || (commit(), turn));
             let left = until.saturating_duration_since(Instant::now());
-            let told = match tokio::time::timeout(left, commit).await {
-                Ok(Ok(told)) => told,
-                _ => Err(Trouble::silent(WRITTEN)),
+            let Ok(Ok((told, back))) = tokio::time::timeout(left, work).await else {
+                return Err(convert::fault(&self.held.doing, &Trouble::silent(WRITTEN)));
             };
+            turn = back;
             match told {
                 Ok(()) => return Ok(()),
                 Err(trouble) if trouble.will_pass() && Instant::now() < until => {
@@ -158,6 +170,7 @@ impl Wire for KafkaWire {
     ) -> Result<Vec<(Delivery, KafkaReceipt)>, Fault> {
         let until = Instant::now() + wait;
         loop {
+            self.held.halted()?;
             let (batch, nudged) = {
                 let mut state = self.held.lock();
                 (state.give(max), std::mem::take(&mut state.nudged))
@@ -174,11 +187,14 @@ impl Wire for KafkaWire {
     }
 
     async fn acknowledge(&self, receipts: Vec<KafkaReceipt>) -> Result<(), Fault> {
-        let _turn = self.committing.lock().await;
-        let settled = self.held.lock().settle(receipts);
+        let turn = Arc::clone(&self.committing).lock_owned();
+        let turn = tokio::time::timeout(WRITTEN, turn)
+            .await
+            .map_err(|_| convert::fault(&self.held.doing, &Trouble::silent(WRITTEN)))?;
+        let settled = self.held.lock().settle(receipts).ok_or_else(|| self.held.moved())?;
         // Whoever drops this future has not acknowledged: nothing stays settled by it.
         let mut undo = Undo { held: &self.held, receipts: settled };
-        self.write_down(&undo.receipts).await?;
+        self.write_down(&undo.receipts, turn).await?;
         self.held.lock().settled(&std::mem::take(&mut undo.receipts));
         Ok(())
     }
@@ -212,7 +228,7 @@ impl Wire for KafkaWire {
         let mut state = self.held.lock();
         for receipt in receipts {
             if let Some(partition) = state.partition(&receipt) {
-                partition.out = partition.out.saturating_sub(1);
+                partition.came_back(&receipt);
             }
         }
     }
@@ -255,31 +271,29 @@ impl Held {
         let _ = tokio::time::timeout(left, self.changed.notified()).await;
     }
 
+    fn halted(&self) -> Result<(), Fault> {
+        match &self.lock().halted {
+            Some(trouble) => Err(convert::fault(&self.doing, trouble)),
+            None => Ok(()),
+        }
+    }
+
     /// What is wrong, once it has been so for longer than `patience`, if it may pass.
     fn told(&self, patience: Duration) -> Result<(), Fault> {
         let state = self.lock();
         match &state.trouble {
-            Some((since, trouble)) if !trouble.may_pass() || since.elapsed() >= patience => {
+            Some((_, told, trouble)) if trouble.is_repeated() && told.elapsed() > OVER => Ok(()),
+            Some((since, _, trouble)) if !trouble.may_pass() || since.elapsed() >= patience => {
                 Err(convert::fault(&self.doing, trouble))
             }
             _ => Ok(()),
         }
     }
 
-    /// Where the group is, in the partitions of these receipts.
-    fn marks(&self, receipts: &[KafkaReceipt]) -> Vec<(Place, i64, String)> {
-        let mut state = self.lock();
-        let mut marks: Vec<(Place, i64, String)> = Vec::new();
-        for receipt in receipts {
-            if marks.iter().any(|(place, ..)| *place == receipt.place) {
-                continue;
-            }
-            if let Some(partition) = state.partition(receipt) {
-                let offsets = &partition.offsets;
-                marks.push((receipt.place.clone(), offsets.position(), offsets.note()));
-            }
-        }
-        marks
+    fn moved(&self) -> Fault {
+        let code = RDKafkaErrorCode::IllegalGeneration;
+        let reason = "a partition has moved to another member, and what was in hand comes again";
+        convert::fault(&self.doing, &Trouble::new(code, reason))
     }
 }
 
@@ -291,27 +305,44 @@ impl State {
     fn give(&mut self, max: usize) -> Vec<(Delivery, KafkaReceipt)> {
         let n = max.min(self.queue.len());
         let batch: Vec<(Delivery, KafkaReceipt)> = self.queue.drain(..n).collect();
-        for (delivery, receipt) in &batch {
-            self.queue_bytes = self.queue_bytes.saturating_sub(convert::size(delivery));
+        for (_, receipt) in &batch {
+            self.queue_bytes = self.queue_bytes.saturating_sub(receipt.bytes);
             if let Some(partition) = self.partition(receipt) {
                 partition.out += 1;
+                partition.out_bytes += receipt.bytes;
             }
         }
         batch
     }
 
-    /// Settles in memory; gives those that were not.
-    fn settle(&mut self, receipts: Vec<KafkaReceipt>) -> Vec<KafkaReceipt> {
+    /// Settles in memory; gives those that were not. `None`, and nothing is settled: one of them is
+    /// this member's no longer.
+    fn settle(&mut self, receipts: Vec<KafkaReceipt>) -> Option<Vec<KafkaReceipt>> {
+        if receipts.iter().any(|receipt| self.partition(receipt).is_none()) {
+            return None;
+        }
         let open = receipts.into_iter().filter(|receipt| {
             self.partition(receipt).is_some_and(|it| it.offsets.settle(receipt.offset))
         });
-        open.collect()
+        Some(open.collect())
+    }
+
+    /// Where the group is, in the partitions of these receipts; `None`: one of them has moved.
+    fn marks(&mut self, receipts: &[KafkaReceipt]) -> Option<Vec<(Place, i64, String)>> {
+        let mut marks: Vec<(Place, i64, String)> = Vec::new();
+        for receipt in receipts {
+            let offsets = &self.partition(receipt)?.offsets;
+            if !marks.iter().any(|(place, ..)| *place == receipt.place) {
+                marks.push((receipt.place.clone(), offsets.position(), offsets.note()));
+            }
+        }
+        Some(marks)
     }
 
     fn settled(&mut self, receipts: &[KafkaReceipt]) {
         for receipt in receipts {
             if let Some(partition) = self.partition(receipt) {
-                partition.out = partition.out.saturating_sub(1);
+                partition.came_back(receipt);
                 partition.offsets.forget();
             }
         }
@@ -319,35 +350,46 @@ impl State {
 
     fn drop_queued(&mut self, places: &[Place]) {
         self.queue.retain(|(_, receipt)| !places.contains(&receipt.place));
-        self.queue_bytes = self.queue.iter().map(|(delivery, _)| convert::size(delivery)).sum();
+        self.queue_bytes = self.queue.iter().map(|(_, receipt)| receipt.bytes).sum();
+    }
+
+    /// Whether there is room for more; what was fetched ahead finds some `beyond`.
+    fn has_room(&self, beyond: usize) -> bool {
+        let out: usize = self.partitions.values().map(|it| it.out_bytes).sum();
+        self.queue.len() < QUEUE_MAX * (1 + beyond)
+            && self.queue_bytes < QUEUE_BYTES_MAX * (1 + beyond)
+            && self.queue_bytes + out < BYTES_MAX + QUEUE_BYTES_MAX * beyond
+    }
+}
+
+impl Partition {
+    fn came_back(&mut self, receipt: &KafkaReceipt) {
+        self.out = self.out.saturating_sub(1);
+        self.out_bytes = self.out_bytes.saturating_sub(receipt.bytes);
     }
 }
 
 impl Holder for Held {
     fn has_room(&self) -> bool {
-        let state = self.lock();
-        state.queue.len() < QUEUE_MAX && state.queue_bytes < QUEUE_BYTES_MAX
+        self.lock().has_room(0)
     }
 
     fn take(&self, incoming: Incoming) -> bool {
         let mut state = self.lock();
-        let full = state.queue.len() >= 2 * QUEUE_MAX || state.queue_bytes >= 2 * QUEUE_BYTES_MAX;
-        let Some(partition) = state.partitions.get_mut(&incoming.place) else { return true };
+        let full = !state.has_room(1);
+        let Some(partition) = state.partitions.get_mut(&incoming.place) else { return false };
         if partition.wanted {
             return true;
         }
         if full || !partition.offsets.is_near(incoming.offset) {
             return false;
         }
-        let receipt = KafkaReceipt {
-            place: incoming.place.clone(),
-            offset: incoming.offset,
-            turn: partition.turn,
-        };
-        if partition.offsets.came(incoming.offset) {
+        let (place, offset, turn) = (incoming.place.clone(), incoming.offset, partition.turn);
+        if partition.offsets.came(offset) {
             let delivery = convert::delivery(&self.stream, incoming, self.times());
-            state.queue_bytes += convert::size(&delivery);
-            state.queue.push_back((delivery, receipt));
+            let bytes = convert::size(&delivery);
+            state.queue_bytes += bytes;
+            state.queue.push_back((delivery, KafkaReceipt { place, offset, turn, bytes }));
         }
         state.trouble = None;
         drop(state);
@@ -357,16 +399,25 @@ impl Holder for Held {
 
     fn may_go_on(&self, place: &Place, offset: i64) -> bool {
         self.has_room()
-            && self.lock().partitions.get(place).is_some_and(|it| it.offsets.is_near(offset))
+            && self
+                .lock()
+                .partitions
+                .get(place)
+                .is_some_and(|it| !it.wanted && it.offsets.is_near(offset))
     }
 
     fn assigned(&self, marks: Vec<Mark>) -> Vec<(Place, Option<i64>)> {
         let mut state = self.lock();
         let mut begin = Vec::new();
+        // The group has us, and lets us have them.
+        if !marks.is_empty() {
+            state.trouble = None;
+        }
         for mark in marks {
             state.turns += 1;
             let offsets = Offsets::at(mark.offset.unwrap_or_default(), &mark.note);
-            let partition = Partition { turn: state.turns, offsets, out: 0, wanted: false };
+            let partition =
+                Partition { turn: state.turns, offsets, out: 0, out_bytes: 0, wanted: false };
             state.partitions.insert(mark.place.clone(), partition);
             begin.push((mark.place, mark.offset));
         }
@@ -404,12 +455,15 @@ impl Holder for Held {
 
     fn trouble(&self, trouble: Option<Trouble>) {
         let mut state = self.lock();
+        if let Some(trouble) = trouble.as_ref().filter(|it| it.is_final()) {
+            state.halted = Some(trouble.clone());
+        }
         let known = state.trouble.take();
         state.trouble = match (trouble, known) {
-            (Some(trouble), Some((since, _))) => Some((since, trouble)),
-            (Some(trouble), None) => Some((Instant::now(), trouble)),
+            (Some(trouble), Some((since, ..))) => Some((since, Instant::now(), trouble)),
+            (Some(trouble), None) => Some((Instant::now(), Instant::now(), trouble)),
             // A connection that is there again gives no right that was missing.
-            (None, known) => known.filter(|(_, known)| !known.may_pass()),
+            (None, known) => known.filter(|(.., known)| !known.may_pass()),
         };
         drop(state);
         self.changed.notify_one();
@@ -421,3 +475,6 @@ impl std::fmt::Debug for KafkaWire {
         f.debug_struct("KafkaWire").field("stream", &self.held.stream).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,6 +111,7 @@ pub(crate) fn fault(doing: &Doing, trouble: &Trouble) -> Fault {
              have partition.assignment.strategy=cooperative-sticky",
             group(doing)
         ),
+        Code::AutoOffsetReset => moved_log(doing),
         Code::MessageTimedOut | Code::OperationTimedOut | Code::RequestTimedOut => format!(
             "Kafka has not answered in time ({reason}); check that the brokers run and that \
              their advertised addresses can be reached from here"
@@ -164,13 +165,29 @@ fn tls(reason: &str) -> String {
     let advice = if has("certificate has expired") {
         "the broker's certificate has expired: get a new one"
     } else if has("certificate verify failed") || has("could not be verified") {
-        "the broker's certificate is not of a CA that we trust: put its CA's into the trust store"
+        "the broker's certificate is not of a CA that we trust, or is another host's: put its \
+         CA's into the trust store, and the host into `url` as the certificate names it"
     } else if has("alert") && has("certificate") || has("unknown ca") {
         "the broker does not take our certificate, or wants one: get one of a CA that it knows"
     } else {
         "check that the listener speaks TLS, and its certificate and ours"
     };
     format!("Kafka: TLS failed ({reason}); {advice}")
+}
+
+/// The group's place is not in the log: whatever is there now was never seen, or is lost.
+fn moved_log(doing: &Doing) -> String {
+    let (topic, name) = match doing {
+        Doing::Receive { topic, group } => (topic.as_str(), group.as_str()),
+        _ => ("…", "…"),
+    };
+    format!(
+        "Kafka: where {} is in `{topic}` is no longer there: the topic was made anew or cut off, or \
+         messages were removed before the group has read them; find out what is missing, stop \
+         every receiver of the group, then: kafka-consumer-groups --group {name} --topic {topic} \
+         --reset-offsets --to-earliest --execute",
+        group(doing)
+    )
 }
 
 fn unreachable(reason: &str) -> String {

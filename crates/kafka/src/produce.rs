@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Appending.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use chancery::{Clock, Sink, SystemClock};
 use chancery_core::Fault;
 use chancery_core::seal::Sealed;
+use tokio::sync::RwLock;
 
 use crate::admin;
 use crate::config::Settings;
@@ -39,7 +40,12 @@ pub(crate) struct Shared {
     topics: Mutex<HashMap<String, (Instant, Known)>>,
     /// Where messages without a key go next.
     turn: AtomicU32,
+    /// Held by whoever hands messages over; nobody throws away what waits in the middle of that.
+    sending: RwLock<()>,
 }
+
+/// A message by its number, and where it goes.
+type Item<'m> = (usize, &'m Sealed, &'m Place);
 
 #[derive(Clone, Copy)]
 struct Known {
@@ -64,6 +70,7 @@ impl KafkaBroker {
                 producer,
                 topics: Mutex::default(),
                 turn: AtomicU32::new(std::process::id()),
+                sending: RwLock::default(),
             };
             Ok(KafkaBroker { shared: Arc::new(shared) })
         })
@@ -109,39 +116,15 @@ impl Sink for KafkaBroker {
                 partition: i32::try_from(partition).unwrap_or_default(),
             });
         }
-        let mut sent = Vec::with_capacity(messages.len());
-        let mut failed = None;
-        for (message, place) in messages.iter().zip(targets) {
-            match self.send(message, &place).await {
-                Ok(future) => sent.push((place, future)),
-                Err(trouble) => {
-                    failed = Some((place, trouble));
-                    break;
-                }
-            }
-        }
-        let mut positions = Vec::with_capacity(sent.len());
-        for (place, future) in sent {
-            match self.shared.producer.confirmed(future).await {
-                Ok(offset) => positions.push(convert::position(&place, offset)),
-                Err(trouble) if failed.is_none() => {
-                    self.shared.producer.purge();
-                    failed = Some((place, trouble));
-                }
-                Err(_) => {}
-            }
-        }
+        let told = self.send_all(messages, &targets).await;
         if messages.iter().any(|message| message.key.is_none()) {
             self.shared.turn.fetch_add(1, Ordering::Relaxed);
         }
-        match failed {
-            None => Ok(positions),
-            Some((place, trouble)) => {
-                self.forget(&place.topic);
-                let doing = Doing::Append { topic: place.topic.to_string() };
-                Err(convert::fault(&doing, &trouble))
-            }
-        }
+        told.map_err(|(place, trouble)| {
+            self.forget(&place.topic);
+            let doing = Doing::Append { topic: place.topic.to_string() };
+            convert::fault(&doing, &trouble)
+        })
     }
 
     fn partition(&self, stream: &str, key: Option<&[u8]>) -> Option<u32> {
@@ -152,6 +135,62 @@ impl Sink for KafkaBroker {
 }
 
 impl KafkaBroker {
+    /// Sends until all are confirmed, or one fails: what waits behind it is thrown away, as it
+    /// would come without it. That takes others' messages along: theirs are sent again.
+    async fn send_all(
+        &self,
+        messages: &[Sealed],
+        targets: &[Place],
+    ) -> Result<Vec<String>, (Place, Trouble)> {
+        let until = Instant::now() + 2 * DELIVERY;
+        let mut positions = BTreeMap::new();
+        let numbered = messages.iter().zip(targets).enumerate();
+        let mut left: Vec<Item<'_>> = numbered.map(|(at, (it, place))| (at, it, place)).collect();
+        while !left.is_empty() {
+            let (mut sent, mut failed) = self.hand_over(std::mem::take(&mut left)).await;
+            while let Some((item, future)) = sent.pop_front() {
+                let (at, _, place) = item;
+                match self.shared.producer.confirmed(future).await {
+                    Ok(offset) => drop(positions.insert(at, convert::position(place, offset))),
+                    Err(_) if failed.is_some() => {}
+                    Err(trouble) if trouble.is_purge() && Instant::now() < until => left.push(item),
+                    Err(trouble) => {
+                        failed = Some((place.clone(), trouble));
+                        if sent.iter().any(|((.., behind), _)| *behind == place) {
+                            self.throw_away().await;
+                        }
+                    }
+                }
+            }
+            if let Some(failed) = failed {
+                return Err(failed);
+            }
+        }
+        Ok(positions.into_values().collect())
+    }
+
+    /// Hands messages to the library, until one is not taken.
+    async fn hand_over<'m>(
+        &self,
+        items: Vec<Item<'m>>,
+    ) -> (VecDeque<(Item<'m>, Sent)>, Option<(Place, Trouble)>) {
+        let _sending = self.shared.sending.read().await;
+        let mut sent = VecDeque::with_capacity(items.len());
+        for item in items {
+            let (_, message, place) = item;
+            match self.send(message, place).await {
+                Ok(future) => sent.push_back((item, future)),
+                Err(trouble) => return (sent, Some((place.clone(), trouble))),
+            }
+        }
+        (sent, None)
+    }
+
+    async fn throw_away(&self) {
+        let _alone = self.shared.sending.write().await;
+        self.shared.producer.purge();
+    }
+
     async fn send(&self, message: &Sealed, place: &Place) -> Result<Sent, Trouble> {
         let fields = message.fields.iter().map(|it| (it.name.as_str(), &it.value[..])).collect();
         let record = Record {

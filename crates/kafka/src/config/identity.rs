@@ -17,8 +17,7 @@ type Properties = BTreeMap<String, Zeroizing<String>>;
 
 const MODULES: &str = "org.apache.kafka.common.security.";
 /// These tune a Java client's waiting, or say what is the default anyhow.
-const HARMLESS: [&str; 15] = [
-    "sasl.login.class",
+const HARMLESS: [&str; 14] = [
     "sasl.login.connect.timeout.ms",
     "sasl.login.read.timeout.ms",
     "sasl.login.refresh.buffer.seconds",

@@ -72,6 +72,7 @@ fn what_concerns_security_and_is_not_understood_is_refused_by_name() {
         "ssl.truststore.location=no-such-file",
         "ssl.keystore.key=x",
         "ssl.new.setting=x",
+        "sasl.login.class=com.example.Mine",
         "sasl.client.callback.handler.class=com.example.Mine",
         "sasl.kerberos.service.name=kafka",
         "security.providers=com.example.Provider",

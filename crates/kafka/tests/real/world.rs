@@ -15,8 +15,10 @@ use chancery_testkit::servers::Server;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
 /// Long enough for any answer.
@@ -191,6 +193,14 @@ fn administer(work: impl AsyncFnOnce(AdminClient<DefaultClientContext>) + Send +
         runtime.block_on(work(plain_client().create().unwrap()));
     };
     std::thread::spawn(run).join().unwrap();
+}
+
+/// Says where a group is in the first partition of a topic, whether that is true or not.
+pub(crate) fn commit(topic: &str, group: &str, offset: i64) {
+    let consumer: BaseConsumer = plain_client().set("group.id", group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+    consumer.commit(&list, CommitMode::Sync).unwrap();
 }
 
 /// Appends as any client may.
