@@ -67,7 +67,7 @@ pub(crate) fn keep(
         (None, None) => {}
     }
     // Anyone can append one message again and again; the evidence must not grow with it.
-    let copy = existing.is_some_and(|existing| existing.position != kept.delivery.position);
+    let copy = existing.is_some_and(|existing| !existing.itself);
     let own = !(copy || bucket.is_strangers())
         || quota::has_own_record(sql, kept, &record, limits.stranger_records_max)?;
     if own {
@@ -93,10 +93,15 @@ struct This<'k> {
 /// A copy of it that is kept already.
 struct Existing {
     row: i64,
-    position: String,
+    /// Whether it is this very one, judged again, to the last byte. A position proves nothing:
+    /// with some brokers the client chooses it.
+    itself: bool,
     digest: [u8; 32],
     /// Whether it got as far as a claim.
     claimed: bool,
+    /// Whether what it was refused for can be the copy's own fault, so that it must not stand for
+    /// one that is held.
+    gives_way: bool,
     since: Timestamp,
 }
 
@@ -114,44 +119,53 @@ impl<'k> This<'k> {
     // A header alone proves nothing: whoever copies it onto other bytes must not get at the row of
     // the message that it was made for. Only a verified copy is looked for by its id.
     fn find(&self, sql: &Connection) -> rusqlite::Result<Option<Existing>> {
-        let Kept { group, delivery, .. } = self.kept;
+        let Kept { group, delivery, refusal, snapshot, .. } = self.kept;
+        let columns = "row, message = ?4, digest, ledger IS NOT NULL, ledger IS NULL AND (
+            disposition = 'quarantine'
+            OR reason = 'E301_GRANT' AND reason <> ?5 AND snapshot = ?6), since";
+        let (message, reason) = (&self.message, refusal.reason.code());
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Existing {
                 row: row.get(0)?,
-                position: row.get(1)?,
+                itself: row.get(1)?,
                 digest: row.get(2)?,
                 claimed: row.get(3)?,
-                since: Timestamp(row.get(4)?),
+                gives_way: row.get(4)?,
+                since: Timestamp(row.get(5)?),
             })
         };
         if let Some(id) = self.message_id.filter(|_| self.verified) {
             let by_id = sql
-                .prepare_cached(
-                    "SELECT row, position, digest, ledger IS NOT NULL, since FROM chancery_kept
+                .prepare_cached(&format!(
+                    "SELECT {columns} FROM chancery_kept
                      WHERE grp = ?1 AND stream = ?2 AND message_id = ?3 AND verified = 1",
-                )?
-                .query_row(params![group, delivery.stream, id], read)
+                ))?
+                .query_row(params![group, delivery.stream, id, message, reason, *snapshot], read)
                 .optional()?;
             if by_id.is_some() {
                 return Ok(by_id);
             }
         }
-        sql.prepare_cached(
-            "SELECT row, position, digest, ledger IS NOT NULL, since FROM chancery_kept
-             WHERE grp = ?1 AND stream = ?2 AND digest = ?3",
-        )?
-        .query_row(params![group, delivery.stream, self.digest], read)
+        sql.prepare_cached(&format!(
+            "SELECT {columns} FROM chancery_kept WHERE grp = ?1 AND stream = ?2 AND digest = ?3",
+        ))?
+        .query_row(params![group, delivery.stream, self.digest, message, reason, *snapshot], read)
         .optional()
     }
 
-    fn would_hold_again(&self, existing: Option<&Existing>, hold_ms_max: i64) -> bool {
-        let holds = self.kept.refusal.reason.disposition() == Disposition::Hold;
-        holds && existing.is_some_and(|existing| self.kept.now - existing.since > hold_ms_max)
+    fn holds(&self) -> bool {
+        self.kept.refusal.reason.disposition() == Disposition::Hold
     }
 
-    // Its bytes, place and first append time stay, once they have borne a claim. A copy from
-    // another place says nothing about the kept one that was not proven under a claim, and its own
-    // lateness says nothing at all.
+    fn would_hold_again(&self, existing: Option<&Existing>, hold_ms_max: i64) -> bool {
+        let over = |existing: &Existing| self.kept.now - existing.since > hold_ms_max;
+        self.holds() && existing.is_some_and(|existing| existing.itself && over(existing))
+    }
+
+    // Its bytes, place and first append time stay, once they have borne a claim. A copy says
+    // nothing about the kept one that was not proven under a claim, and its own lateness says
+    // nothing at all; but where the kept one can be a forgery that never runs, what a newer
+    // snapshot could admit takes its place.
     fn update(
         &self,
         sql: &Connection,
@@ -169,11 +183,12 @@ impl<'k> This<'k> {
             .execute(params![group, delivery.stream, self.digest, existing.row])?;
         }
         let proven = ask.filter(|ask| ask.standing.is_signed());
-        let same_place = existing.position == delivery.position;
-        if !same_place && (ask.is_none() || refusal.reason == Reason::LatePublish) {
+        let unproven = ask.is_none() || refusal.reason == Reason::LatePublish;
+        let stands_instead = existing.gives_way && self.holds();
+        if !existing.itself && unproven && !stands_instead {
             return Ok(());
         }
-        if !same_place && !existing.claimed {
+        if !existing.itself && !existing.claimed {
             self.replace(sql, existing)?;
         }
         sql.prepare_cached(
@@ -206,13 +221,13 @@ impl<'k> This<'k> {
     }
 
     // Anyone can append the signed bytes again under a wrong record key or too late. Such a copy,
-    // kept first, must not stand for the one that the claim was made with. (The room that it takes
-    // stays as it was counted.)
+    // kept first, must not stand for the one that the claim was made with, or that is held. (The
+    // room that it takes stays as it was counted.)
     fn replace(&self, sql: &Connection, existing: &Existing) -> rusqlite::Result<()> {
         let delivery = self.kept.delivery;
         sql.prepare_cached(
             "UPDATE chancery_kept
-             SET digest = ?2, position = ?3, appended = ?4, clock = ?5, message = ?6
+             SET digest = ?2, position = ?3, appended = ?4, clock = ?5, message = ?6, since = ?7
              WHERE row = ?1",
         )?
         .execute(params![
@@ -222,6 +237,7 @@ impl<'k> This<'k> {
             delivery.appended.at().map(|at| at.0),
             clock(delivery.appended),
             self.message,
+            self.kept.now.0,
         ])?;
         Ok(())
     }

@@ -101,10 +101,20 @@ pub(crate) fn draft(stream: &str, id: &str, payload: &str) -> Draft {
 
 /// Signed by `secret` at `at`, appended at once, at a place of its own.
 pub(crate) fn signed(draft: &Draft, secret: &Secret, at: Timestamp) -> Delivery {
+    signed_by(&snapshot(2), draft, secret, at)
+}
+
+/// The same by a producer that has this snapshot.
+pub(crate) fn signed_by(
+    snapshot: &Snapshot,
+    draft: &Draft,
+    secret: &Secret,
+    at: Timestamp,
+) -> Delivery {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let stamp = Stamp { service: "shop", now: at, lane: [7; 16], sequence: number };
-    let sealed = build(draft, &stamp, &snapshot(2)).unwrap().sign(secret);
+    let sealed = build(draft, &stamp, snapshot).unwrap().sign(secret);
     Delivery {
         position: format!("{}/{number}", draft.stream),
         stream: sealed.stream,
