@@ -30,8 +30,9 @@ pub(crate) fn keep(
         if !ask.standing.is_signed() {
             forget_unproven(sql, kept)?;
         }
-        let replay = kept.refusal.reason == Reason::Replay;
-        if !replay || quota::has_own_record(sql, kept, &record, limits.stranger_records_max)? {
+        // With some brokers a client chooses the position: a copy may pass for a redelivery.
+        let copy = matches!(kept.refusal.reason, Reason::Replay | Reason::Duplicate);
+        if !copy || quota::has_own_record(sql, kept, &record, limits.stranger_records_max)? {
             write.record(record);
         }
         return Ok(Stored::Kept);

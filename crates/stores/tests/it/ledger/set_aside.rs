@@ -504,6 +504,22 @@ async fn a_flood_of_copies_is_summed_up() {
     assert_eq!(sums.map(|sum| sum.count).collect::<Vec<_>>(), [Some(17); 2]);
 }
 
+// Threat: where the position is the client's word, a copy passes for the broker's own redelivery.
+#[tokio::test]
+async fn a_flood_of_copies_under_the_same_position_is_summed_up() {
+    let world = World::new();
+    let database = world.open_with(Limits { stranger_records_max: 3, ..Limits::default() });
+    let ledger = Transactional::new(&database).unwrap();
+    let done = order(1);
+    assert_eq!(run(&ledger, &OK, &done).await, Ok(DONE));
+    for _ in 0..20 {
+        assert_eq!(run(&ledger, &OK, &done).await, refused(Reason::Duplicate));
+    }
+    assert_eq!(world.records().len(), 1 + 3);
+    assert_eq!(database.housekeep(NOW + MINUTE_MS), Ok(true));
+    assert_eq!(world.records().last().unwrap().count, Some(17));
+}
+
 #[tokio::test]
 async fn misdirected_and_large_messages_have_little_room() {
     let world = World::new();
