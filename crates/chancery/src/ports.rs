@@ -119,9 +119,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// Sets a message aside, whole, with its evidence, and ends its claim. Setting the same
     /// message aside again, as it was kept, only updates why; a copy of it that has no claim, or is
     /// late, updates nothing, whatever position it comes with. But one without a claim that was
-    /// quarantined, or refused for its sender, must not stand for one that is to be held: that one
-    /// takes its place. A message to skip is not kept: its record is entered, and a copy of it
-    /// that was set aside earlier goes.
+    /// quarantined must not stand for one that is to be held: that one takes its place. And one of
+    /// another sender than its producer is a stranger's, beside it. A message to skip is not kept:
+    /// its record is entered, and a copy of it that was set aside earlier goes.
     fn keep(
         &self,
         kept: &Kept<'_>,

@@ -120,11 +120,9 @@ impl<'k> This<'k> {
     // A header alone proves nothing: whoever copies it onto other bytes must not get at the row of
     // the message that it was made for. Only a verified copy is looked for by its id.
     fn find(&self, sql: &Connection) -> rusqlite::Result<Option<Existing>> {
-        let Kept { group, delivery, refusal, snapshot, .. } = self.kept;
-        let columns = "row, message = ?4, digest, ledger IS NOT NULL, ledger IS NULL AND (
-            disposition = 'quarantine'
-            OR reason = 'E301_GRANT' AND reason <> ?5 AND snapshot = ?6), since";
-        let (message, reason) = (&self.message, refusal.reason.code());
+        let Kept { group, delivery, .. } = self.kept;
+        let columns = "row, message = ?4, digest, ledger IS NOT NULL,
+            ledger IS NULL AND disposition = 'quarantine', since";
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Existing {
                 row: row.get(0)?,
@@ -141,7 +139,7 @@ impl<'k> This<'k> {
                     "SELECT {columns} FROM chancery_kept
                      WHERE grp = ?1 AND stream = ?2 AND message_id = ?3 AND verified = 1",
                 ))?
-                .query_row(params![group, delivery.stream, id, message, reason, *snapshot], read)
+                .query_row(params![group, delivery.stream, id, self.message], read)
                 .optional()?;
             if by_id.is_some() {
                 return Ok(by_id);
@@ -150,7 +148,7 @@ impl<'k> This<'k> {
         sql.prepare_cached(&format!(
             "SELECT {columns} FROM chancery_kept WHERE grp = ?1 AND stream = ?2 AND digest = ?3",
         ))?
-        .query_row(params![group, delivery.stream, self.digest, message, reason, *snapshot], read)
+        .query_row(params![group, delivery.stream, self.digest, self.message], read)
         .optional()
     }
 

@@ -3,7 +3,7 @@
 //! stop another, or fill the evidence.
 
 use chancery::ports::Kept;
-use chancery_core::header::SIGNATURE;
+use chancery_core::header::{HEADER, SENDER, SIGNATURE, parse};
 use chancery_core::record::{Record, RecordKind};
 use chancery_core::time::MINUTE_MS;
 use chancery_core::{Delivery, Reason, Step, Timestamp};
@@ -15,14 +15,26 @@ use super::super::write::Write;
 /// Sums that are told in one step.
 const SUMS_MAX: usize = 100;
 
-/// Whether somebody's known key vouches for the message: it got past the signature.
+/// Whether somebody's known key vouches for the message: it got past the signature, and nothing
+/// says that another than who signed it has appended it.
 pub(crate) fn is_verified(kept: &Kept<'_>) -> bool {
     let after =
         matches!(kept.refusal.reason.step(), Step::Freshness | Step::Authorize | Step::Validate);
     match kept.ask {
         Some(ask) => ask.standing.is_signed(),
-        None => after && claimed_kid(kept.delivery).is_some(),
+        None => {
+            after && claimed_kid(kept.delivery).is_some() && !is_of_another_sender(kept.delivery)
+        }
     }
+}
+
+/// Whether it came from another login, or from a client that made its sender up.
+fn is_of_another_sender(delivery: &Delivery) -> bool {
+    let value = |name| delivery.fields.iter().find(|field| field.name == name).map(|it| &it.value);
+    let Some(sender) = value(SENDER) else { return false };
+    let header = value(HEADER).and_then(|h| std::str::from_utf8(h).ok());
+    let header = header.and_then(|h| parse(h).ok());
+    header.is_none_or(|header| header.src.as_bytes() != sender)
 }
 
 /// Whose room a message takes.

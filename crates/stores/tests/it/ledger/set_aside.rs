@@ -270,6 +270,25 @@ async fn a_forged_copy_that_came_first_does_not_stand_for_what_is_held() {
     }
 }
 
+// Threat: a copy from another login, or with a sender that a client made up, is kept for what the
+// honest message is held for too, and stands for it.
+#[tokio::test]
+async fn a_copy_of_another_sender_does_not_stand_for_what_is_held_for_a_grant() {
+    let world = World::new();
+    let ledger = Transactional::new(&world.open()).unwrap();
+    let mut sources = world::sources(2);
+    sources.policy = sources.policy.replace("owner: shop", "owner: billing");
+    let earlier = Snapshot::build(&sources).unwrap();
+    let delivery = order(1);
+    let mut forged = delivery.clone();
+    forged.fields.push(Field::new("chancery-sender", "mallory"));
+    for copy in [&forged, &delivery] {
+        assert_eq!(run_at(&ledger, &OK, copy, &earlier, NOW).await, refused(Reason::Grant));
+    }
+    assert_eq!(judge_again(&ledger, ORDERS, &snapshot(2)).await, 1);
+    assert_eq!(world.effects(), 1);
+}
+
 // Threat: where the position is the client's word, a copy under the same one undoes what the
 // ledger says of the honest message: held, released or holding its key back.
 #[tokio::test]
