@@ -5,6 +5,7 @@ mod world;
 
 mod broken;
 mod consumed;
+mod copies;
 mod interleaved;
 mod ladder;
 mod leased;
