@@ -26,7 +26,7 @@ const DELIVERY_COUNT: &str = "x-delivery-count";
 /// Header fields with their names, in bytes: a message's properties travel in one frame.
 const FIELDS_BYTES_MAX: usize = 100 << 10;
 /// The most that RabbitMQ 4 takes, as it comes (`max_message_size`).
-const BODY_BYTES_MAX: usize = 16 << 20;
+pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
 const PERSISTENT: u8 = 2;
 
 pub(crate) fn fault(trouble: Trouble) -> Fault {

@@ -6,21 +6,31 @@
 //! What the library cannot read is handed to it as something that it can: nothing stops, nothing
 //! is lost, and the path refuses the message like any other that nobody signed.
 
+use std::collections::BTreeMap;
+
+use crate::convert::BODY_BYTES_MAX;
+
 /// The field that carries the bytes of properties that cannot be read.
 pub(super) const UNREADABLE: &str = "unreadable-properties";
+/// The same for a message whose body is larger than any that is let through; its body is empty.
+const OVERSIZED: &str = "oversized-body";
 
-/// Largest frame that is looked into, in bytes: what servers negotiate by default.
+/// Largest frame that we agree to, in bytes: what servers negotiate by default.
 pub(super) const FRAME_BYTES_MAX: u32 = 128 << 10;
+/// Smallest that a server may ask for (AMQP 0-9-1).
+const FRAME_BYTES_MIN: u32 = 4096;
 /// Deepest nesting of tables and arrays that is let through.
 const DEPTH_MAX: u8 = 16;
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
+const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 /// Octets of a frame round its payload: kind, channel, size; an end mark.
 const ROUND: u32 = 8;
 const END: u8 = 0xce;
 /// Class and method.
 const START: [u8; 4] = [0, 10, 0, 10];
+const TUNE: [u8; 4] = [0, 10, 0, 30];
 const DELIVER: [u8; 4] = [0, 60, 0, 60];
 
 /// Frames of one connection, on their way from the server.
@@ -28,13 +38,18 @@ const DELIVER: [u8; 4] = [0, 60, 0, 60];
 pub(super) struct Guard {
     /// The beginning of a frame that must be whole to be looked at.
     held: Vec<u8>,
-    /// Octets to come of a frame that needs no look.
+    /// Octets to come of a frame that needs no look, and whether they are left out.
     through: usize,
+    left_out: bool,
+    /// Octets to come of bodies that are left out, by channel.
+    bodies: BTreeMap<u16, u64>,
+    /// The largest frame, once it is agreed.
+    frame_max: Option<u32>,
     /// The server's name and version, once it has said them.
     pub(super) server: Option<String>,
 }
 
-/// A frame that is larger than what was agreed.
+/// A method that is larger than what was agreed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
@@ -47,34 +62,76 @@ impl Guard {
         while !left.is_empty() {
             if self.through > 0 {
                 let (through, rest) = left.split_at(left.len().min(self.through));
-                out.extend_from_slice(through);
+                if !self.left_out {
+                    out.extend_from_slice(through);
+                }
                 self.through -= through.len();
                 left = rest;
                 continue;
             }
-            let Some(&[kind, _, _, a, b, c, d]) = left.first_chunk() else { break };
+            let Some(&[kind, high, low, a, b, c, d]) = left.first_chunk() else { break };
+            let channel = u16::from_be_bytes([high, low]);
             let size = u32::from_be_bytes([a, b, c, d]);
-            let whole = usize::try_from(size.saturating_add(ROUND)).unwrap_or(usize::MAX);
+            let whole = bytes(size.saturating_add(ROUND));
+            let most = bytes(self.frame_max());
             match kind {
-                METHOD | HEADER if size > FRAME_BYTES_MAX => return Err(TooLarge),
+                METHOD if whole > most => return Err(TooLarge),
                 METHOD | HEADER => {
-                    let Some((frame, rest)) = left.split_at_checked(whole) else { break };
-                    self.look(frame, out);
+                    // The server adds to properties that were as large as they may be.
+                    let Some((frame, rest)) = left.split_at_checked(whole.min(most)) else { break };
+                    self.look(frame, channel, whole > most, out);
                     left = rest;
+                    (self.through, self.left_out) = (whole - frame.len(), true);
                 }
                 // A body, a heartbeat, or another protocol's greeting: no concern of ours.
-                _ => self.through = if kind <= HEARTBEAT { whole } else { usize::MAX },
+                _ => {
+                    self.through = if kind <= HEARTBEAT { whole } else { usize::MAX };
+                    self.left_out = kind == BODY && self.leaves_out(channel, size);
+                }
             }
         }
         self.held = left.to_vec();
         Ok(())
     }
 
-    fn look(&mut self, frame: &[u8], out: &mut Vec<u8>) {
+    fn frame_max(&self) -> u32 {
+        self.frame_max.unwrap_or(FRAME_BYTES_MAX)
+    }
+
+    /// Whether a part of a body, `size` octets, is left out.
+    fn leaves_out(&mut self, channel: u16, size: u32) -> bool {
+        let Some(left) = self.bodies.get_mut(&channel) else { return false };
+        *left = left.saturating_sub(u64::from(size));
+        if *left == 0 {
+            self.bodies.remove(&channel);
+        }
+        true
+    }
+
+    fn header(&mut self, payload: &[u8], channel: u16, too_large: bool) -> Option<Vec<u8>> {
+        // Class, weight, size of the body: 12 octets; then flags and properties.
+        let (fixed, properties) = payload.split_at_checked(12)?;
+        let body = u64::from_be_bytes(*fixed.last_chunk()?);
+        let room = bytes(self.frame_max() - ROUND);
+        self.bodies.remove(&channel);
+        if body > BODY_BYTES_MAX as u64 {
+            self.bodies.insert(channel, body);
+            let fixed = [fixed.get(..4)?, &[0; 8]].concat();
+            return Some(replacement(&fixed, OVERSIZED, properties, room));
+        }
+        let good = !too_large && readable(properties);
+        (!good).then(|| replacement(fixed, UNREADABLE, properties, room))
+    }
+
+    fn look(&mut self, frame: &[u8], channel: u16, too_large: bool, out: &mut Vec<u8>) {
         let payload = frame.get(7..frame.len().saturating_sub(1)).unwrap_or_default();
         let changed = match frame.first() {
-            Some(&HEADER) => header(payload),
+            Some(&HEADER) => self.header(payload, channel, too_large),
             _ if payload.starts_with(&DELIVER) => deliver(payload),
+            _ if payload.starts_with(&TUNE) => {
+                self.frame_max = frame_max(payload);
+                None
+            }
             _ if payload.starts_with(&START) => {
                 self.server = self.server.take().or_else(|| server(payload));
                 None
@@ -94,17 +151,23 @@ impl Guard {
     }
 }
 
-/// A content header whose properties cannot be read, as one whose only property is a table with
-/// one field: their bytes, as many as there is room for.
-fn header(payload: &[u8]) -> Option<Vec<u8>> {
-    // Class, weight, size of the body: 12 octets; then flags and properties.
-    let (fixed, properties) = payload.split_at_checked(12)?;
-    if readable(properties) {
-        return None;
-    }
-    let name = UNREADABLE.as_bytes();
+/// The largest frame that the server's proposal leaves us with; 0 is no limit of its own.
+fn frame_max(payload: &[u8]) -> Option<u32> {
+    // Class, method, most channels: 6 octets.
+    let said = u32::from_be_bytes(*payload.get(6..)?.first_chunk()?);
+    (said > 0).then(|| said.clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX))
+}
+
+fn bytes(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// A content header whose only property is a table with one field: the bytes of the properties
+/// that it had, as many as there is room for in a frame.
+fn replacement(fixed: &[u8], name: &str, properties: &[u8], room: usize) -> Vec<u8> {
+    let name = name.as_bytes();
     let around = fixed.len() + 2 + 4 + 1 + name.len() + 1 + 4;
-    let room = (FRAME_BYTES_MAX - ROUND) as usize - around;
+    let room = room.saturating_sub(around);
     let kept = properties.get(..properties.len().min(room)).unwrap_or_default();
     let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes();
     let mut out = Vec::with_capacity(around + kept.len());
@@ -116,7 +179,7 @@ fn header(payload: &[u8]) -> Option<Vec<u8>> {
     out.push(b'S');
     out.extend_from_slice(&length(kept.len()));
     out.extend_from_slice(kept);
-    Some(out)
+    out
 }
 
 /// The flag of the table among the properties.

@@ -101,9 +101,67 @@ fn a_routing_key_that_is_not_text_is_shown_as_text() {
 }
 
 #[test]
-fn a_frame_beyond_what_was_agreed_is_an_error_before_it_is_held() {
-    let huge = [HEADER, 0, 1, 0x7f, 0xff, 0xff, 0xff];
+fn a_method_beyond_what_was_agreed_is_an_error_before_it_is_held() {
+    let huge = [METHOD, 0, 1, 0x7f, 0xff, 0xff, 0xff];
     assert_eq!(Guard::default().pass(&huge, &mut Vec::new()), Err(TooLarge));
+}
+
+fn tune(frame_max: u32) -> Vec<u8> {
+    frame(METHOD, &[&TUNE[..], &[7, 255], &frame_max.to_be_bytes(), &[0, 60]].concat())
+}
+
+/// A good content header in a frame of `whole` octets.
+fn header_of(whole: usize) -> Vec<u8> {
+    let fill = whole - with_table(&[short_text(b"a"), vec![b'S'], long(b"")].concat()).len();
+    with_table(&[short_text(b"a"), vec![b'S'], long(&vec![b'x'; fill])].concat())
+}
+
+// Threat: properties as large as a publisher may send them, to which the server adds some, end
+// every connection that is to read them, for ever.
+#[test]
+fn a_header_that_is_too_large_arrives_as_one_field() {
+    for (said, most) in [(0, 131_072), (131_072, 131_072), (1 << 20, 131_072), (8192, 8192)] {
+        let agreed = tune(said);
+        let fits = header_of(most);
+        assert!(passed(&[&*agreed, &fits].concat(), 4096) == [&*agreed, &fits].concat());
+        for whole in [most + 1, most + 8, 3 * most] {
+            let after = delivery(b"after");
+            let all = [&*agreed, &header_of(whole), &after].concat();
+            for chunk in [1000, all.len()] {
+                let given = passed(&all, chunk);
+                let given = given.strip_prefix(&*agreed).unwrap();
+                let header = given.strip_suffix(&*after).expect("the rest goes through");
+                assert!(header.len() <= most && header.len() > most - 64);
+                assert_eq!(header[7..19], all[agreed.len() + 7..][..12]);
+                assert!(readable(&header[19..header.len() - 1]));
+                assert_eq!(header[26..][..UNREADABLE.len()], *UNREADABLE.as_bytes());
+            }
+        }
+    }
+}
+
+// Threat: a stranger's bodies fill the memory of whoever must refuse them.
+#[test]
+fn a_body_that_is_too_large_is_left_out() {
+    let header = |body: u64| {
+        let mut header = with_table(&[short_text(b"a"), vec![b'V']].concat());
+        header[11..19].copy_from_slice(&body.to_be_bytes());
+        header
+    };
+    let most = BODY_BYTES_MAX as u64;
+    let part = frame(BODY, &vec![b'x'; 1 << 16]);
+    let body = part.repeat(BODY_BYTES_MAX >> 16);
+    let whole = [header(most), body.clone()].concat();
+    assert!(passed(&whole, 1 << 16) == whole);
+    let other = [&[BODY, 0, 2, 0, 0, 0, 5][..], b"other", &[END]].concat();
+    let oversized = [header(most + 1), other.clone(), body, frame(BODY, b"y")].concat();
+    let next = [header(4), frame(BODY, b"next")].concat();
+    let given = passed(&[&*oversized, &next].concat(), 1 << 16);
+    let given = given.strip_suffix(&*next).expect("what follows goes through");
+    let first = given.strip_suffix(&*other).expect("other channels go through");
+    assert_eq!(first[11..19], [0; 8]);
+    assert!(readable(&first[19..first.len() - 1]));
+    assert_eq!(first[26..][..OVERSIZED.len()], *OVERSIZED.as_bytes());
 }
 
 #[test]
