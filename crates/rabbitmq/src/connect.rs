@@ -308,12 +308,16 @@ impl Receiver {
     /// Acknowledges, and waits until the broker has heard it: AMQP answers no acknowledgement,
     /// but it answers what is asked after it on the same channel.
     pub(crate) async fn acknowledge(&mut self, tags: Vec<u64>) -> Result<(), Trouble> {
-        for (tag, multiple) in self.settled.enter(tags) {
+        // One that is dropped on its way has settled nothing.
+        let mut settled = self.settled.clone();
+        for (tag, multiple) in settled.enter(tags) {
             let ack = self.channel.basic_ack(tag, BasicAckOptions { multiple });
             self.link.answer(ack, "acknowledge").await?;
         }
         let heard = self.channel.channel_flow(ChannelFlowOptions { active: true });
-        self.link.answer(heard, "acknowledge").await.map(drop)
+        self.link.answer(heard, "acknowledge").await?;
+        self.settled = settled;
+        Ok(())
     }
 
     /// Closes the connection: the broker takes everything back at once. A consumer that were
@@ -330,7 +334,7 @@ impl Receiver {
 
 /// Which delivery tags of a channel are settled: one acknowledgement may settle many, but only
 /// where all of them are meant.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Settled {
     /// Every tag up to here is settled.
     up_to: u64,
