@@ -47,7 +47,8 @@ pub struct Config {
     pub append_time: Stamped,
     /// The management interface with an auditor's credentials: `https://USER:PASSWORD@HOST:PORT`.
     pub management: Option<SecretFrom>,
-    /// Most messages that a receiver has in hand, unacknowledged.
+    /// Most messages that a receiver has in hand, unacknowledged. All of them are in memory, and
+    /// must be settled within the server's `consumer_timeout`.
     #[serde(default = "window")]
     pub window: u16,
     /// Where streams are that are not found under their own names.
@@ -92,7 +93,7 @@ pub struct Address {
 }
 
 fn window() -> u16 {
-    4096
+    256
 }
 
 /// A [`Config`] whose files were read.

@@ -168,6 +168,12 @@ pub(super) fn working(error: &Error, place: &str, doing: &str) -> Trouble {
             "cannot {doing} at {place} ({said}); make it, this service makes nothing: rabbitmqadmin \
              declare"
         )),
+        406 if said.as_str().contains("delivery acknowledgement") => Trouble::Down(format!(
+            "{place} has waited for an acknowledgement for too long and taken all back ({said}); \
+             make `window` smaller, or its consumer_timeout longer"
+        )),
+        // It was acknowledged, and nobody has heard the answer.
+        406 if said.as_str().contains("unknown delivery tag") => Trouble::lost(),
         _ => Trouble::Refused(format!("cannot {doing} at {place}: {said}")),
     }
 }
@@ -200,5 +206,29 @@ pub(super) fn confirmed(confirmed: &Confirmation, exchange: &str) -> Result<(), 
         Confirmation::NotRequested => {
             Err(Trouble::Refused("the broker was not asked to confirm; this is a defect".into()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Threat: what only lost its place in the queue is told as what somebody must mend.
+    #[test]
+    fn messages_that_were_taken_back_come_again() {
+        let told = |said: &str| {
+            let error = lapin::protocol::AMQPError::new(
+                lapin::protocol::AMQPSoftError::PRECONDITIONFAILED.into(),
+                said.into(),
+            );
+            working(&ErrorKind::ProtocolError(error).into(), "localhost:5671", "receive")
+        };
+        let timeout = "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. \
+                       Timeout value used: 1800000 ms.";
+        assert!(matches!(told(timeout), Trouble::Down(text) if text.contains("`window` smaller")));
+        let twice = told("PRECONDITION_FAILED - unknown delivery tag 3");
+        assert!(matches!(twice, Trouble::Down(_)));
+        let other = told("PRECONDITION_FAILED - inequivalent arg 'durable'");
+        assert!(matches!(other, Trouble::Refused(_)));
     }
 }
