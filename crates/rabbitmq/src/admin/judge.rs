@@ -51,11 +51,34 @@ struct Queue<'l> {
 }
 
 impl Queue<'_> {
+    fn argument(&self, name: &str) -> Option<&Value> {
+        self.live.get("arguments").and_then(|all| all.get(format!("x-{name}")))
+    }
+
+    fn policied(&self, name: &str) -> Option<&Value> {
+        self.live.get("effective_policy_definition").and_then(|all| all.get(name))
+    }
+
     /// A setting: the queue's own argument, or its policy's.
     fn setting(&self, name: &str) -> Option<&Value> {
-        let argument = self.live.get("arguments").and_then(|all| all.get(format!("x-{name}")));
-        let policy = self.live.get("effective_policy_definition").and_then(|all| all.get(name));
-        argument.or(policy)
+        self.argument(name).or(self.policied(name))
+    }
+
+    /// Whether a full queue refuses what is new. Here the policy is taken over the argument.
+    fn rejects(&self) -> bool {
+        let overflow = self.policied("overflow").or(self.argument("overflow"));
+        overflow.and_then(Value::as_str).is_some_and(|it| it.starts_with("reject-publish"))
+    }
+
+    /// The smaller of argument and policy; a negative one is no limit, and gives way to the other.
+    fn delivery_limit(&self) -> Option<i64> {
+        let [own, policy] = [self.argument("delivery-limit"), self.policied("delivery-limit")]
+            .map(|limit| limit.and_then(Value::as_i64));
+        match (own, policy) {
+            (Some(own), Some(policy)) if own < 0 || policy < 0 => Some(own.max(policy)),
+            (Some(own), Some(policy)) => Some(own.min(policy)),
+            (own, policy) => own.or(policy),
+        }
     }
 
     /// Arguments are for ever: the queue must be made anew.
@@ -107,19 +130,26 @@ impl Queue<'_> {
     fn returned(&self, server: &str) -> Option<Finding> {
         let version = server.rsplit(' ').next().and_then(|version| version.split('.').next());
         let version: u64 = version.and_then(|major| major.parse().ok()).unwrap_or(u64::MAX);
-        let own = self.setting("delivery-limit");
         let default = (version >= LIMITED_SINCE.0).then_some(LIMITED_SINCE.1);
-        let limit = own.and_then(Value::as_i64).map_or(default, |own| u64::try_from(own).ok());
-        let dead = self.setting("dead-letter-exchange").is_some();
-        let limit = limit.filter(|_| text(self.live, "type") == "quorum" && !dead)?;
+        let limit = self.delivery_limit().map_or(default, |limit| u64::try_from(limit).ok());
+        let limit = limit.filter(|_| text(self.live, "type") == "quorum")?;
+        let strategy = self.setting("dead-letter-strategy").and_then(Value::as_str);
+        let without = match self.setting("dead-letter-exchange") {
+            None => "dead-letter-exchange",
+            // Without overflow=reject-publish the server falls back to at-most-once.
+            Some(_) if strategy != Some("at-least-once") || !self.rejects() => {
+                "dead-letter-strategy=at-least-once and overflow=reject-publish"
+            }
+            Some(_) => return None,
+        };
         Some(certain(
             Promise::NothingLost,
             format!(
                 "a message of queue {} that came back {limit} times, with connections that were \
-                 lost, is dropped",
+                 lost, can be dropped for good",
                 self.name
             ),
-            &format!("delivery-limit={limit} without dead-letter-exchange"),
+            &format!("delivery-limit={limit} without {without}"),
             self.policy(
                 "{\"dead-letter-exchange\":\"dead\",\"dead-letter-strategy\":\"at-least-once\",\
                  \"overflow\":\"reject-publish\",\"delivery-limit\":100}",
@@ -129,11 +159,9 @@ impl Queue<'_> {
 
     fn dropped(&self) -> Vec<Finding> {
         let Queue { name, .. } = self;
-        let rejects = self.setting("overflow").and_then(Value::as_str);
-        let rejects = rejects.is_some_and(|overflow| overflow.starts_with("reject-publish"));
         let overflow = "max-length or max-length-bytes without overflow=reject-publish";
         let lengths = ["max-length", "max-length-bytes"];
-        let full = !rejects && lengths.iter().any(|length| self.setting(length).is_some());
+        let full = !self.rejects() && lengths.iter().any(|length| self.setting(length).is_some());
         let full = full.then(|| {
             let what = format!("queue {name} drops its oldest messages when it is full");
             let fix = self.policy("{\"overflow\":\"reject-publish\"}");
@@ -205,9 +233,15 @@ mod tests {
     #[test]
     fn a_queue_that_keeps_its_promises_is_let_through() {
         assert_eq!(settings(&quorum(json!({}), json!({})), OLD), []);
-        let dead =
-            json!({"dead-letter-exchange": "dead", "max-length": 9, "overflow": "reject-publish"});
-        assert_eq!(settings(&quorum(json!({}), dead), NEW), []);
+        let dead = json!({
+            "dead-letter-exchange": "dead",
+            "dead-letter-strategy": "at-least-once",
+            "overflow": "reject-publish",
+            "max-length": 9,
+        });
+        assert_eq!(settings(&quorum(json!({}), dead.clone()), NEW), []);
+        let overruled = json!({"x-overflow": "drop-head"});
+        assert_eq!(settings(&quorum(overruled, dead), NEW), []);
         let never = json!({"x-delivery-limit": -1});
         assert_eq!(settings(&quorum(never, json!({})), NEW), []);
     }
@@ -252,6 +286,26 @@ mod tests {
                     "max-length or max-length-bytes without overflow=reject-publish".into(),
                 ),
             ),
+        ] {
+            assert_eq!(settings(&quorum(arguments, policy), server), [expected]);
+        }
+        let lossy = |limit: u64| {
+            let without = "dead-letter-strategy=at-least-once and overflow=reject-publish";
+            (Promise::NothingLost, format!("delivery-limit={limit} without {without}"))
+        };
+        let dead = json!({"dead-letter-exchange": "dead"});
+        let least = json!({
+            "dead-letter-exchange": "dead",
+            "dead-letter-strategy": "at-least-once",
+            "overflow": "drop-head",
+        });
+        for (arguments, policy, server, expected) in [
+            (json!({}), dead.clone(), NEW, lossy(20)),
+            (json!({"x-delivery-limit": 5}), dead, OLD, lossy(5)),
+            (json!({"x-overflow": "reject-publish"}), least, NEW, lossy(20)),
+            (json!({"x-delivery-limit": -1}), json!({"delivery-limit": 3}), NEW, limited(3)),
+            (json!({"x-delivery-limit": 3}), json!({"delivery-limit": -1}), OLD, limited(3)),
+            (json!({"x-delivery-limit": 9}), json!({"delivery-limit": 3}), NEW, limited(3)),
         ] {
             assert_eq!(settings(&quorum(arguments, policy), server), [expected]);
         }
