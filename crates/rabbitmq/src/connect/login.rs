@@ -75,7 +75,7 @@ pub(super) async fn keep_fresh(
     mut lifetime: Duration,
 ) {
     loop {
-        tokio::time::sleep((lifetime * 4 / 5).max(PAUSE)).await;
+        tokio::time::sleep(before(lifetime)).await;
         let token = read(source.clone()).await;
         let Some(connection) = connection.upgrade() else { return };
         // Without a new token the old one is good until it is over; then the broker ends the
@@ -89,6 +89,11 @@ pub(super) async fn keep_fresh(
             Err(_) => PAUSE,
         };
     }
+}
+
+/// When a new token is asked for. A claim may name any time: nothing here may overflow.
+fn before(lifetime: Duration) -> Duration {
+    (lifetime / 5).saturating_mul(4).max(PAUSE)
 }
 
 /// Until when a JWT says that it is good (RFC 7519 section 4.1.4). It is not verified: whoever can
@@ -111,6 +116,11 @@ mod tests {
         let far = lifetime(&token("{\"exp\":99999999999}")).unwrap();
         assert!(far > Duration::from_secs(90_000_000_000));
         assert_eq!(lifetime(&token("{\"exp\":1}")), Some(Duration::ZERO));
+        // Threat: a token that is good for ever ends the task that renews it.
+        let ever = lifetime(&token("{\"exp\":18446744073709551615}")).unwrap();
+        assert!(before(ever) > far);
+        assert_eq!(before(Duration::from_secs(10)), Duration::from_secs(8));
+        assert_eq!(before(Duration::ZERO), PAUSE);
         for opaque in ["", "opaque", "a.b.c", &token("[]"), &token("{\"exp\":\"1\"}")] {
             assert_eq!(lifetime(opaque), None);
         }
