@@ -79,12 +79,21 @@ async fn each_identity_appends_and_receives() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_renewed_before_it_is_over() {
     let server = Server::hardened("rabbitmq4");
-    let broker = connect(by_token(&server, "orders", 4)).await.unwrap();
+    let payout = connect(by_token(&server, "payout", 4)).await.unwrap();
+    let mut source = payout.subscribe("payments.approve", "payout").await.unwrap();
+    let mut renewed = message(Some("k"), "renewed");
+    renewed.stream = "payments.approve".into();
+    let admin = connect(config(&server, "admin")).await.unwrap();
+    admin.append(&[renewed]).await.unwrap();
+    // What is in hand is the broker's again as soon as the connection is not the same any more.
+    let taken = source.receive(64, IN_TIME).await.unwrap();
+    assert!(!taken.is_empty(), "it never came");
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(9) {
-        broker.append(&[message(Some("k"), "renewed")]).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        source.receive(64, Duration::from_millis(300)).await.unwrap();
     }
+    let receipts = taken.into_iter().map(|(_, receipt)| receipt).collect();
+    source.acknowledge(receipts).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

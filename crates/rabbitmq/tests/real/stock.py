@@ -45,6 +45,8 @@ def value(given):
         for _ in range(given["nested"]):
             deep = [deep]
         return deep
+    if isinstance(given, dict) and "filled" in given:
+        return "x" * given["filled"]
     return given
 
 

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use chancery::{Broker, Promise, Sink, Source, TimeSource};
+use chancery::{Broker, Promise, Sink, Source, TimeSource, Windowed};
 use chancery_core::Field;
 use chancery_core::header::{HEADER, SENDER, SIGNATURE};
+use chancery_rabbitmq::RabbitWire;
 use chancery_testkit::conformance::{Received, STREAM, message, take};
 use chancery_testkit::servers::Server;
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ use crate::world::{SERVERS, admin, at, base64, config, connect, publish, queue, 
 
 /// Deep enough to end a process that reads tables by recursion.
 const LEVELS: usize = 5_000;
+/// With 28 octets round it, a header that the server takes and that fits no frame of ours.
+const FILLED: usize = (128 << 10) - 28;
 
 /// An exchange and one queue that a test has to itself.
 struct Corner {
@@ -84,13 +87,14 @@ async fn what_the_library_cannot_read_stops_nobody() {
         corner.stock(with(json!({"headers": {"deep": {"nested": LEVELS}}})));
         corner.stock(publish(&corner.name, b"\xff\xfe", &[], b"key"));
         corner.stock(with(json!({"raw_headers": [[base64(b"\xff\xfe"), 1]]})));
+        corner.stock(with(json!({"headers": {"fill": {"filled": FILLED}}})));
         corner.stock(publish(&corner.name, b"k", &[], b"after"));
         let broker = connect(corner.config()).await.unwrap();
         let mut source = broker.subscribe(STREAM, "g").await.unwrap();
-        let all = received(&mut source, 5).await;
+        let all = received(&mut source, 6).await;
         let bodies: Vec<_> = all.iter().map(|(it, _)| it.body.clone().unwrap()).collect();
-        assert_eq!(bodies, ["before", "bad", "key", "bad", "after"]);
-        for bad in [1, 3] {
+        assert_eq!(bodies, ["before", "bad", "key", "bad", "bad", "after"]);
+        for bad in [1, 3, 4] {
             let fields = &all[bad].0.fields;
             let names: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
             assert_eq!(names, ["unreadable-properties"], "{name}");
@@ -101,6 +105,43 @@ async fn what_the_library_cannot_read_stops_nobody() {
         let receipts = all.into_iter().map(|(_, receipt)| receipt).collect();
         source.acknowledge(receipts).await.unwrap();
     }
+}
+
+// Threat: an acknowledgement that was never sent is told as done the second time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledgement_that_was_dropped_is_sent_again() {
+    for name in SERVERS {
+        let corner = Corner::new(name, json!({}));
+        let broker = connect(corner.config()).await.unwrap();
+        let all = ["1", "2", "3", "4"].map(|text| message(Some(text), text));
+        broker.append(&all).await.unwrap();
+        let mut source = broker.subscribe(STREAM, "g").await.unwrap();
+        let taken = received(&mut source, 4).await;
+        // Each of these is told alone: only the first is sent before this is dropped.
+        let both = source.acknowledge(named::<Windowed<RabbitWire>>(taken, &["2", "4"]));
+        assert!(tokio::time::timeout(Duration::ZERO, both).await.is_err(), "{name}");
+        let again = received(&mut source, 4).await;
+        source.acknowledge(named::<Windowed<RabbitWire>>(again, &["4"])).await.unwrap();
+        drop(source);
+        broker.append(&[message(Some("5"), "5")]).await.unwrap();
+        let mut source = broker.subscribe(STREAM, "g").await.unwrap();
+        let (mut left, mut in_hand) = (Vec::new(), Vec::new());
+        while left.last().is_none_or(|body| body != "5") {
+            let (delivery, receipt) = received(&mut source, 1).await.remove(0);
+            left.push(delivery.body.unwrap());
+            in_hand.push(receipt);
+        }
+        assert!(left.iter().all(|body| body != "4"), "{name}: {left:?}");
+        for body in ["1", "3"] {
+            assert!(left.iter().any(|it| it == body), "{name}: {left:?}");
+        }
+    }
+}
+
+fn named<S: Source>(all: Vec<Received<S>>, bodies: &[&str]) -> Vec<S::Receipt> {
+    let is = |body: &[u8]| bodies.iter().any(|it| it.as_bytes() == body);
+    let all = all.into_iter().filter(|(it, _)| it.body.as_deref().is_some_and(is));
+    all.map(|(_, receipt)| receipt).collect()
 }
 
 // Threat: a key that was stolen, used with another login; a login used under another's name.
