@@ -78,6 +78,8 @@ impl<S: Which> Fixture for On<S> {
     type Sink = RabbitBroker;
     type Source = Windowed<RabbitWire>;
     const FEATURES: Features = S::FEATURES;
+    // What waits stays in the window, and a full window takes nothing more.
+    const FLOOD: usize = 250;
 
     fn fresh() -> Place {
         let name = format!("{}/{}", S::NAME, world::unique());
