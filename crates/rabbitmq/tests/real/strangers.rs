@@ -123,7 +123,9 @@ async fn an_acknowledgement_that_was_dropped_is_sent_again() {
         let even = source.acknowledge(named::<Windowed<RabbitWire>>(taken, &even));
         assert!(tokio::time::timeout(Duration::ZERO, even).await.is_err(), "{name}");
         let again = received(&mut source, 40).await;
-        source.acknowledge(named::<Windowed<RabbitWire>>(again, &["40"])).await.unwrap();
+        // If it was sent all the same, the broker closes the channel at a tag that it knows no more:
+        // a fault, and what counts is what is left.
+        let _ = source.acknowledge(named::<Windowed<RabbitWire>>(again, &["40"])).await;
         drop(source);
         broker.append(&[message(Some("k"), "last")]).await.unwrap();
         let mut source = broker.subscribe(STREAM, "g").await.unwrap();
