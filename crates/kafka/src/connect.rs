@@ -60,6 +60,12 @@ impl Trouble {
         Trouble::new(RDKafkaErrorCode::OperationTimedOut, reason)
     }
 
+    /// What was in hand is another's now.
+    pub(crate) fn moved() -> Trouble {
+        let reason = "a partition has moved to another member, and what was in hand comes again";
+        Trouble::new(RDKafkaErrorCode::IllegalGeneration, reason)
+    }
+
     /// Whether it is one of the connection, which may come back by itself.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(

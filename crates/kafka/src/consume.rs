@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use chancery::Wire;
 use chancery_core::{Delivery, Fault};
-use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
 use crate::admin;
@@ -291,9 +290,7 @@ impl Held {
     }
 
     fn moved(&self) -> Fault {
-        let code = RDKafkaErrorCode::IllegalGeneration;
-        let reason = "a partition has moved to another member, and what was in hand comes again";
-        convert::fault(&self.doing, &Trouble::new(code, reason))
+        convert::fault(&self.doing, &Trouble::moved())
     }
 }
 

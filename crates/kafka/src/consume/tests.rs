@@ -2,6 +2,7 @@
 //! What is in hand, and what becomes of it. No broker is asked.
 
 use bytes::Bytes;
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::*;
 use crate::connect::consumer::Stamp;
