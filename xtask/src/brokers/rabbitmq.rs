@@ -143,8 +143,7 @@ fn debian13(place: &Place) -> Result<PathBuf, String> {
         let mut debootstrap = Command::new(tool);
         debootstrap.args(["--variant=minbase", "--include=ca-certificates", "trixie"]);
         output(debootstrap.arg(root))?;
-        let security = "deb http://deb.debian.org/debian-security trixie-security main\n";
-        write(&root.join("etc/apt/sources.list.d/security.list"), security, 0o644)?;
+        write(&root.join("etc/apt/sources.list.d/security.list"), &security()?, 0o644)?;
         write(&root.join("usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", 0o755)?;
         let apt = |args: &[&str]| {
             let mut apt = Command::new("chroot");
@@ -155,6 +154,16 @@ fn debian13(place: &Place) -> Result<PathBuf, String> {
         apt(&["install", "--no-install-recommends", "rabbitmq-server"])?;
         apt(&["clean"]).map(drop)
     })
+}
+
+/// Security updates of the new root, from where this machine gets its own.
+fn security() -> Result<String, String> {
+    let format = ["indextargets", "--format", "$(REPO_URI) $(RELEASE)"];
+    let listed = output(Command::new("apt-get").args(format))?;
+    let mut sources = listed.lines().filter_map(|line| line.split_once(' '));
+    let found = sources.find(|(_, release)| release.ends_with("-security"));
+    let (mirror, _) = found.ok_or("apt knows no source of security updates; add Debian's")?;
+    Ok(format!("deb {mirror} trixie-security main\n"))
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), String> {
